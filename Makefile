@@ -1,0 +1,71 @@
+# Everything works from a fresh clone: each target first sees to .venv. `make help` lists them.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := install
+.PHONY: install demo test lint format type docs bench constraints clean help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+# The first of these that runs, is new enough and can make a virtual environment; `make PYTHON=...` names another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+
+install: $(STAMP) ## set up .venv (once; again when pyproject.toml or constraints.txt change)
+
+# torch goes first, by its exact version: asked for as a range, pip may take another build than the one pinned.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x $(BIN)/pip ]; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "Python 3.11 or newer with its venv module is needed; here is: $$(python3 --version 2>&1)."; \
+			echo "Install it (on Debian or Ubuntu also python3-venv), or name it: make PYTHON=/path/to/python3.11"; \
+			exit 1; \
+		fi; \
+		echo "Making .venv with $$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv .venv; \
+	fi
+	@echo "Installing $(TORCH), the largest of the downloads"
+	@$(PIP) install $(TORCH) -c constraints.txt
+	@echo "Installing SeqDiffRec and what it needs (a minute or two)"
+	@$(PIP) install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+	@echo "Ready. Next: make demo, make test, or $(BIN)/seqdiffrec --help"
+
+demo: install ## train DiffRec on ML-100K and print recommendations
+	@$(BIN)/seqdiffrec demo
+
+test: install ## run the tests, and see that they cover 90 % of the lines
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --cov
+
+lint: install ## look for mistakes and unformatted code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: install ## put the code in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+type: install ## check the types of src/
+	@$(BIN)/pyright
+
+docs: install ## check the links and the paper-to-code map
+	@$(BIN)/python docs/check.py
+
+bench: install ## time the code
+	@$(BIN)/python -m benchmarks
+
+constraints: install ## write the versions that .venv holds into constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; \
+	   $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/+[^+]*$$//' | LC_ALL=C sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+	@touch $(STAMP)
+
+clean: ## remove .venv, caches and build outputs; runs/ stays
+	rm -rf .venv build dist .coverage htmlcov .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf 'make %-12s %s\n' "$$name" "$$text"; done

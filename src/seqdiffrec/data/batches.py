@@ -1,0 +1,165 @@
+"""Training sequences and histories become ragged batches: real items only, no padding to T.
+
+A *window* is a stretch of one user's sequence whose last targets are trained together. With one target a window, every
+(history, target) is an example of its own; with up to T - 1 of them, all targets of a stretch share one history.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqdiffrec.data.corpus import Sequences
+
+
+@dataclass(frozen=True)
+class RaggedBatch:
+    """Clean history items of B sequences, and R targets, each of which sees the first items of one of them.
+
+    Target r belongs to sequence ``rows[r]`` and sees its first ``places[r]`` items,
+    ``tokens[offsets[rows[r]] : offsets[rows[r]] + places[r]]``. At inference ``targets`` holds 0: not known.
+    """
+
+    tokens: Int64[Tensor, " M"]
+    offsets: Int64[Tensor, " B_plus_1"]
+    rows: Int64[Tensor, " R"]
+    places: Int64[Tensor, " R"]
+    targets: Int64[Tensor, " R"]
+
+    @property
+    def lengths(self) -> Int64[Tensor, " B"]:
+        """Number of history items of each sequence."""
+        return self.offsets.diff()
+
+    def locate_tokens(self) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"]]:
+        """The sequence of each history token, and its place from that sequence's start, 0 first."""
+        device = self.tokens.device
+        rows = torch.repeat_interleave(torch.arange(len(self.offsets) - 1, device=device), self.lengths)
+        return rows, torch.arange(len(rows), device=device) - self.offsets[rows]
+
+    def to(self, device: torch.device | str) -> "RaggedBatch":
+        """The same batch on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items()}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of a flat item array: history ``items[start:last]``, targets ``items[first..last]``, both ends in.
+
+    Target at place a sees ``items[start:a]``, so ``start < first <= last`` and ``last - start <= T - 1``.
+    """
+
+    start: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def num_targets(self) -> NDArray[np.int64]:
+        """Number of targets of each window."""
+        return self.last - self.first + 1
+
+    def select(self, index: NDArray[np.int64] | slice) -> "Windows":
+        """The windows at ``index``."""
+        return Windows(self.start[index], self.first[index], self.last[index])
+
+
+def cut_windows(
+    sequences: Sequences, max_length: int, *, shared: bool, prefixes: bool, rng: np.random.Generator
+) -> Windows:
+    """Cut training sequences so that every target is trained exactly once.
+
+    A target is any item but a sequence's first; with ``prefixes=False`` only its last item. ``shared=False`` gives
+    each target a window of its own. ``shared=True`` packs up to ``max_length - 1`` neighbouring targets into one
+    window. A window that starts inside a long sequence still reaches ``max_length - 1`` items back from its last
+    target, so each window's last target is trained at full history, as inference uses it; ``rng`` shifts the cuts,
+    so that over the epochs every target takes every place.
+    """
+    reach = max_length - 1
+    long_enough = sequences.lengths >= 2
+    begin, end = sequences.starts[long_enough], sequences.ends[long_enough]
+    if not prefixes:
+        last = end - 1
+        return Windows(np.maximum(begin, last - reach), last, last)
+    if not shared:
+        first, last = begin + 1, end - 1
+        target = _ranges(first, last + 1)
+        begin = np.repeat(begin, last - first + 1)
+        return Windows(np.maximum(begin, target - reach), target, target)
+    # The first window of a long sequence ends after `shift` targets, the others follow every `reach` targets.
+    num_targets = end - begin - 1
+    is_long = num_targets > reach
+    shift = np.where(is_long, rng.integers(1, reach + 1, size=len(begin)), num_targets)
+    count = 1 + np.maximum(0, -(-(num_targets - shift) // reach))
+    sequence = np.repeat(np.arange(len(begin)), count)
+    number = _ranges(np.zeros_like(count), count)  # 0, 1, ... within each sequence
+    cut = begin[sequence] + shift[sequence] + number * reach
+    last = np.minimum(cut, end[sequence] - 1)
+    first = np.where(number == 0, begin[sequence] + 1, cut - reach + 1)
+    return Windows(np.maximum(begin[sequence], last - reach), first, last)
+
+
+def epoch_batches(
+    sequences: Sequences, windows: Windows, batch_size: int, rng: np.random.Generator, *, skip: int = 0
+) -> Iterator[RaggedBatch]:
+    """Shuffle the windows and yield batches of about ``batch_size`` targets, from batch number ``skip`` on.
+
+    A window is never split: it goes to the batch in which its first target falls.
+    """
+    windows = windows.select(rng.permutation(len(windows)))
+    ends = np.cumsum(windows.num_targets)
+    batch_of = (ends - windows.num_targets) // batch_size
+    cuts = np.flatnonzero(np.diff(batch_of, prepend=-1, append=-1))
+    for lower, upper in zip(cuts[skip:-1], cuts[skip + 1 :], strict=True):
+        yield window_batch(sequences, windows.select(slice(lower, upper)))
+
+
+def count_batches(windows: Windows, batch_size: int) -> int:
+    """Upper bound of the number of batches that `epoch_batches` yields; exact where a window has one target."""
+    return int(-(-windows.num_targets.sum() // batch_size))
+
+
+def window_batch(sequences: Sequences, windows: Windows) -> RaggedBatch:
+    """The batch that holds these windows, in their order."""
+    lengths = windows.last - windows.start
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    target = _ranges(windows.first, windows.last + 1)
+    rows = np.repeat(np.arange(len(windows)), windows.num_targets)
+    return _as_tensors(
+        tokens=sequences.items[_ranges(windows.start, windows.last)],
+        offsets=offsets,
+        rows=rows,
+        places=target - windows.start[rows],
+        targets=sequences.items[target],
+    )
+
+
+def history_batch(histories: Sequences, max_length: int) -> RaggedBatch:
+    """The batch that asks for the next item after each history, of which the last ``max_length - 1`` are seen."""
+    starts = np.maximum(histories.starts, histories.ends - (max_length - 1))
+    lengths = histories.ends - starts
+    return _as_tensors(
+        tokens=histories.items[_ranges(starts, histories.ends)],
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        rows=np.arange(len(histories)),
+        places=lengths,
+        targets=np.zeros(len(histories)),
+    )
+
+
+def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``arange(starts[0], ends[0])``, ``arange(starts[1], ends[1])``, ... end to end."""
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+def _as_tensors(**arrays: NDArray[np.generic]) -> RaggedBatch:
+    return RaggedBatch(**{name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()})

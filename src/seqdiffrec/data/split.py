@@ -1,0 +1,114 @@
+"""Which actions a model learns from and which it is asked for: leave-one-out, and one point in time for all users."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqdiffrec.data.corpus import Corpus, Sequences
+from seqdiffrec.data.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Questions with a known answer: one a user.
+
+    users: int64 (B,), rows in the corpus.
+    histories: what the model may see, oldest first; never empty.
+    targets: int32 (B,), the item index that came next.
+    """
+
+    users: NDArray[np.int64]
+    histories: Sequences
+    targets: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Sequences to learn from, cases to choose a model by, and cases to report."""
+
+    train: Sequences
+    validation: Cases
+    test: Cases
+
+
+def leave_one_out(corpus: Corpus) -> Split:
+    """Each user's last item is the test target, the one before it the validation target (Section 5.1.2 of the paper).
+
+    The history of a test case includes the validation item. Users with fewer than three actions only train.
+    Row u of `train` is user row u of the corpus.
+    Raises DataError when no user has three actions.
+    """
+    starts, ends = corpus.offsets[:-1], corpus.offsets[1:]
+    users = np.flatnonzero(ends - starts >= 3)
+    if len(users) == 0:
+        raise DataError(
+            f"{corpus.name}: no user has three actions or more, so nothing can be left out for validation and test; "
+            "give a longer log"
+        )
+    train_ends = ends.copy()
+    train_ends[users] -= 2
+    return Split(
+        train=Sequences(corpus.items, starts, train_ends),
+        validation=_cases_at(corpus, users, ends[users] - 2),
+        test=_cases_at(corpus, users, ends[users] - 1),
+    )
+
+
+def split_at_time(corpus: Corpus, validation_time: float | datetime, test_time: float | datetime) -> Split:
+    """One point in time for all users, so that no model learns from what happened after the time it is asked at.
+
+    Actions before `validation_time` train (users without one are left out of `train`). A user's first action in
+    [validation_time, test_time) is the validation target, the first at or after `test_time` the test target; the
+    history is all before that action. A user whose first action ever is the target has no history and no case.
+
+    validation_time, test_time: in the unit of the corpus' timestamps; a datetime stands for its microseconds since
+        1970 (UTC where it has no zone), as in logs whose times were datetimes or ISO texts.
+    Raises DataError when the log had no times, when the times are not in order, or when a part comes out empty.
+    """
+    if corpus.timestamps is None:
+        raise DataError(f"{corpus.name} has no timestamps; use leave-one-out, or give a log with times")
+    first, second = _as_number(validation_time), _as_number(test_time)
+    if not first < second:
+        raise DataError(f"validation_time ({validation_time}) must lie before test_time ({test_time})")
+    starts, ends = corpus.offsets[:-1], corpus.offsets[1:]
+    validation_places = starts + _count_before(corpus, first)
+    test_places = starts + _count_before(corpus, second)
+    trained = np.flatnonzero(validation_places > starts)
+    validated = np.flatnonzero((validation_places > starts) & (validation_places < test_places))
+    tested = np.flatnonzero((test_places > starts) & (test_places < ends))
+    for part, users in (("training actions", trained), ("validation cases", validated), ("test cases", tested)):
+        if len(users) == 0:
+            raise DataError(
+                f"{corpus.name}: no {part} with validation_time {validation_time} and test_time {test_time}; "
+                f"its timestamps run from {corpus.timestamps.min()} to {corpus.timestamps.max()}"
+            )
+    return Split(
+        train=Sequences(corpus.items, starts[trained], validation_places[trained]),
+        validation=_cases_at(corpus, validated, validation_places[validated]),
+        test=_cases_at(corpus, tested, test_places[tested]),
+    )
+
+
+def _cases_at(corpus: Corpus, users: NDArray[np.int64], places: NDArray[np.int64]) -> Cases:
+    """Ask for the item at each user's place (an index into the corpus' items); the history is all before it."""
+    return Cases(users, Sequences(corpus.items, corpus.offsets[users], places), corpus.items[places])
+
+
+def _count_before(corpus: Corpus, time: float) -> NDArray[np.int64]:
+    """Number of each user's actions with a timestamp below `time`, int64 (U,)."""
+    assert corpus.timestamps is not None
+    running = np.concatenate(([0], np.cumsum(corpus.timestamps < time)))
+    return running[corpus.offsets[1:]] - running[corpus.offsets[:-1]]
+
+
+def _as_number(time: float | datetime) -> float:
+    if not isinstance(time, datetime):
+        return time
+    zoned = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    since = zoned - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -1,0 +1,27 @@
+"""Gaussian diffusion over vectors: schedules, the process, step sampling for training, samplers for inference.
+
+Tensors only: nothing here knows an item, a user, a file or a model.
+"""
+
+from seqdiffrec.diffusion.process import GaussianDiffusion, Variance, noise_places
+from seqdiffrec.diffusion.samplers import Denoise, Noise, sample_ancestral, sample_ddim, sample_direct
+from seqdiffrec.diffusion.schedules import MAX_STEPS, SCHEDULES, ScheduleName, make_alpha_bar
+from seqdiffrec.diffusion.step_sampling import ImportanceStepSampler, StepSampler, UniformStepSampler
+
+__all__ = [
+    "MAX_STEPS",
+    "SCHEDULES",
+    "Denoise",
+    "GaussianDiffusion",
+    "ImportanceStepSampler",
+    "Noise",
+    "ScheduleName",
+    "StepSampler",
+    "UniformStepSampler",
+    "Variance",
+    "make_alpha_bar",
+    "noise_places",
+    "sample_ancestral",
+    "sample_ddim",
+    "sample_direct",
+]

@@ -1,0 +1,108 @@
+"""Ranks become figures: hit rate, NDCG and MRR.
+
+Every case has one relevant item, the target. So the ideal DCG is 1, recall equals the hit rate, and each metric is a
+mean over cases of a function of the target's rank (from 1) alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RankArray = NDArray[np.int64]
+
+DEFAULT_CUTOFFS = (5, 10, 20)
+
+
+def check_cutoff(k: object, num_items: int | None = None) -> None:
+    """Refuse a cutoff that no ranking has.
+
+    Args:
+        k: the cutoff, the K of HR@K.
+        num_items: the catalogue's size, when it is known.
+
+    Raises:
+        ValueError: `k` is not an integer of at least 1, or is larger than the catalogue.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"a metric's K must be an integer of at least 1, not {k!r}")
+    if num_items is not None and k > num_items:
+        raise ValueError(f"K = {k} is larger than the catalogue of {num_items} items; take a K of at most {num_items}")
+
+
+def hit_rate(ranks: RankArray, k: int) -> float:
+    """HR@K: the share of cases, in [0, 1], whose target stands among the first `k`.
+
+    Args:
+        ranks: int64 (B,), the targets' ranks, from 1.
+        k: the cutoff.
+
+    Raises:
+        ValueError: `k` is not an integer of at least 1, or `ranks` is empty or holds a rank below 1.
+    """
+    check_cutoff(k)
+    _check_ranks(ranks)
+    return float(np.mean(ranks <= k))
+
+
+def ndcg(ranks: RankArray, k: int) -> float:
+    """NDCG@K in [0, 1]: a case adds 1 / log2(rank + 1) when its target stands among the first `k`, else nothing.
+
+    Args:
+        ranks: int64 (B,), the targets' ranks, from 1.
+        k: the cutoff.
+
+    Raises:
+        ValueError: as for `hit_rate`.
+    """
+    check_cutoff(k)
+    _check_ranks(ranks)
+    return float(np.mean(np.where(ranks <= k, 1.0 / np.log2(ranks + 1.0), 0.0)))
+
+
+def mrr(ranks: RankArray, k: int | None = None) -> float:
+    """MRR in [0, 1]: the mean of 1 / rank; with `k`, a target below the first `k` adds nothing.
+
+    Args:
+        ranks: int64 (B,), the targets' ranks, from 1.
+        k: the cutoff; None for the whole ranking.
+
+    Raises:
+        ValueError: as for `hit_rate`.
+    """
+    if k is not None:
+        check_cutoff(k)
+    _check_ranks(ranks)
+    reciprocal = 1.0 / ranks
+    return float(np.mean(reciprocal if k is None else np.where(ranks <= k, reciprocal, 0.0)))
+
+
+def summarize(ranks: RankArray, ks: Sequence[int] = DEFAULT_CUTOFFS, num_items: int | None = None) -> dict[str, float]:
+    """Every metric at every cutoff, under the names of the field.
+
+    Args:
+        ranks: int64 (B,), the targets' ranks, from 1.
+        ks: the cutoffs.
+        num_items: the catalogue's size; when given, no cutoff may be larger.
+
+    Returns:
+        "HR@5", "NDCG@5", "MRR@5", and so on for each cutoff, then "MRR" over the whole ranking.
+
+    Raises:
+        ValueError: a cutoff is refused by `check_cutoff`, or `ranks` is empty or holds a rank below 1.
+    """
+    figures: dict[str, float] = {}
+    for k in ks:
+        check_cutoff(k, num_items)
+        figures[f"HR@{k}"] = hit_rate(ranks, k)
+        figures[f"NDCG@{k}"] = ndcg(ranks, k)
+        figures[f"MRR@{k}"] = mrr(ranks, k)
+    figures["MRR"] = mrr(ranks)
+    return figures
+
+
+def _check_ranks(ranks: RankArray) -> None:
+    if ranks.size == 0:
+        raise ValueError("there are no ranks to average: the split has no cases, so there is nothing to evaluate")
+    if ranks.min() < 1:
+        raise ValueError(f"ranks start from 1, but there is a rank of {ranks.min()}")

@@ -1,0 +1,140 @@
+"""What every model offers to training, evaluation and inference."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqdiffrec.data.batches import RaggedBatch, history_batch
+from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.losses import catalogue_cross_entropy
+
+
+class ModelConfig(BaseModel):
+    """Settings that every model has.
+
+    max_length: T, places in a sequence, the target's included; a model sees at most T - 1 history items.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_length: Annotated[int, Field(ge=2, le=100_000)] = 50
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A batch's loss to descend, and the parts that it is made of, by name, as plain numbers."""
+
+    total: Float[Tensor, ""]
+    parts: dict[str, float]
+
+
+class SequenceModel(nn.Module):
+    """A model that gives each item's probability to come next after a history.
+
+    Class attributes:
+        name: what the command line calls it.
+        config_class: its settings.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type[ModelConfig]]
+    config: ModelConfig
+
+    def __init__(self, config: ModelConfig, num_items: int):
+        super().__init__()
+        self.config, self.num_items = config, num_items
+        self.register_buffer("item_counts", torch.zeros(num_items, dtype=torch.int64))
+
+    item_counts: Int64[Tensor, " V"]
+
+    @property
+    def shares_history(self) -> bool:
+        """Whether training batches give all targets of a stretch one shared history."""
+        return True
+
+    def count_items(self, train: Sequences) -> None:
+        """Record how often each item occurs in training: the answer to an empty history."""
+        user_of = np.repeat(np.arange(len(train)), train.lengths)
+        before = np.cumsum(train.lengths) - train.lengths
+        items = train.items[np.arange(len(user_of)) - before[user_of] + train.starts[user_of]]
+        counts = np.bincount(items, minlength=self.num_items + 1)[1:]
+        self.item_counts.copy_(torch.from_numpy(counts))
+
+    def loss(self, batch: RaggedBatch) -> Loss:
+        """The mean loss over the batch's targets."""
+        raise NotImplementedError
+
+    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
+        """Probabilities of all items after each non-empty history; column j is item index j + 1.
+
+        ``num_seeds`` is the number of noise draws averaged, for models that draw noise.
+        """
+        raise NotImplementedError
+
+    def embedding_norm(self) -> float | None:
+        """Mean Euclidean norm of the item embeddings; None for a model without."""
+        return None
+
+    @property
+    def default_seeds(self) -> int:
+        """Noise draws averaged at inference; 1 for a model without noise."""
+        return 1
+
+    @torch.inference_mode()
+    def predict_histories(self, histories: Sequences, num_seeds: int | None = None) -> Float32[Tensor, "B V"]:
+        """Probabilities of all items after each history; popularity where a history is empty."""
+        self.eval()
+        num_seeds = self.default_seeds if num_seeds is None else num_seeds
+        known = histories.lengths > 0
+        if not known.any():
+            return self.popularity().expand(len(histories), -1)
+        batch = history_batch(histories.select(known), self.config.max_length).to(self.item_counts.device)
+        probabilities = self.predict(batch, num_seeds)
+        if known.all():
+            return probabilities
+        result = self.popularity().repeat(len(histories), 1)
+        result[torch.from_numpy(known).to(result.device)] = probabilities
+        return result
+
+    def popularity(self) -> Float32[Tensor, " V"]:
+        """Each item's share of the training actions."""
+        return (self.item_counts / self.item_counts.sum().clamp(min=1)).float()
+
+
+class ItemTable(nn.Module):
+    """Item embeddings E (Eq. 6) and the map back to items (Eq. 8), tied to E or with a weight and bias of its own.
+
+    Row 0 of both belongs to padding: it embeds as zeros, and no item is scored by it.
+    """
+
+    def __init__(self, num_items: int, hidden_size: int, *, tied: bool):
+        super().__init__()
+        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0)
+        self.output = None if tied else nn.Linear(hidden_size, num_items + 1)
+
+    def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
+        """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
+        return self.embedding(items)
+
+    def logits(self, h: Float[Tensor, "R D"]) -> Float32[Tensor, "R V"]:
+        """``W h + b`` (Eq. 8); column j is item index j + 1."""
+        return F.linear(h, *self._weights())[:, 1:].float()
+
+    def cross_entropy(self, h: Float[Tensor, "R D"], targets: Int64[Tensor, " R"]) -> Float[Tensor, " R"]:
+        """``-log p(v | h)`` of each row's target item index (Eq. 8, 13)."""
+        return catalogue_cross_entropy(h, *self._weights(), targets)
+
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm of the item embeddings."""
+        return self.embedding.weight[1:].detach().norm(dim=1).mean().item()
+
+    def _weights(self) -> tuple[Tensor, Tensor | None]:
+        if self.output is None:
+            return self.embedding.weight, None
+        return self.output.weight, self.output.bias

@@ -1,0 +1,118 @@
+"""The denoise sequential recommender f_theta of DiffRec (Eq. 14 to 16), with either attention pattern.
+
+Given a batch's histories a pattern returns a `Conditioned` recommender: which places are noised, and a function from
+their noised representations and diffusion steps to the predicted clean ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+
+from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.models.attention import RaggedAttention
+from seqdiffrec.models.base import ItemTable
+from seqdiffrec.models.encoder import Encoder, EncoderConfig
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A denoiser that has seen the histories of a batch of R targets.
+
+    items: item index of each noised place; 0 where not known (the target, at inference).
+    of_target: the target, 0..R-1, whose example each noised place belongs to.
+    back: how many places each noised place stands before its target, 0 for the target itself.
+    denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``.
+    """
+
+    items: Int64[Tensor, " P"]
+    of_target: Int64[Tensor, " P"]
+    back: Int64[Tensor, " P"]
+    denoise: Callable[[Float[Tensor, "P D"], Int64[Tensor, " R"]], Float[Tensor, "P D"]]
+
+
+def sinusoidal_step_embedding(num_steps: int, size: int) -> Float64[Tensor, "N_plus_1 D"]:
+    """z_n of Eq. 15 for n = 0..num_steps: ``sin(n / 10000^(2j/d))`` at 2j, the cosine at 2j + 1."""
+    frequency = 10000.0 ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    angle = torch.arange(num_steps + 1, dtype=torch.float64)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+class DenoiseSequentialRecommender(nn.Module):
+    """Position embeddings, step embeddings and the encoder. Subclasses are the two attention patterns."""
+
+    step_table: Tensor
+
+    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool):
+        super().__init__()
+        size = config.hidden_size
+        self.position = nn.Embedding(config.max_length, size) if config.position_embedding else None
+        table = sinusoidal_step_embedding(num_steps, size) * step_embedding
+        self.register_buffer("step_table", table.float(), persistent=False)
+        self.encoder = Encoder(config)
+        self.max_length = config.max_length
+
+    def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
+        """Look at the histories of a batch."""
+        raise NotImplementedError
+
+    def _add_position(self, h: Float[Tensor, "n D"], position: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
+        return h if self.position is None else h + self.position(position)
+
+
+class BidirectionalDenoiser(DenoiseSequentialRecommender):
+    """The printed pattern: each (history, target) is an example of its own, in which every place sees every other.
+
+    The target stands at position T, its history before it; the step embedding is on all places (Eq. 14).
+
+    noised_items: how many items are noised, counted back from the target and with it (Section 5.3.4); "all" for the
+        whole sequence.
+    """
+
+    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, noised_items: int | str):
+        super().__init__(config, num_steps, step_embedding=step_embedding)
+        self.noised_items = config.max_length if noised_items == "all" else int(noised_items)
+
+    def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
+        """One example a target: ``batch.rows`` must count 0, 1, ..., as a batch of single-target windows does."""
+        device = batch.tokens.device
+        lengths = batch.lengths + 1
+        offsets = torch.cat([batch.offsets[:1], lengths.cumsum(0)])
+        rows = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
+        back = offsets[rows + 1] - 1 - torch.arange(len(rows), device=device)
+        is_target = back == 0
+        items = torch.empty_like(rows)
+        items[is_target], items[~is_target] = batch.targets, batch.tokens
+        noised = torch.nonzero(back < self.noised_items).squeeze(1)
+
+        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+            clean = table.embed(items * (back >= self.noised_items))
+            h = clean.index_copy(0, noised, hn.to(clean.dtype))
+            h = self._add_position(h, self.max_length - 1 - back) + self.step_table[step[rows]]
+            return self.encoder.bidirectional(h, rows, offsets, noised)
+
+        return Conditioned(items[noised], rows[noised], back[noised], denoise)
+
+
+class SharedHistoryDenoiser(DenoiseSequentialRecommender):
+    """History places attend causally and never see a noised target; a target sees the history before it and itself.
+
+    Another model than the printed one: one pass over the history serves all its targets, all seeds and all reverse
+    steps. Positions count from the start of the visible history; the step embedding is on target places only.
+    """
+
+    def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
+        """Encode the histories once."""
+        rows, places = batch.locate_tokens()
+        clean = self._add_position(table.embed(batch.tokens), places)
+        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
+        attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
+
+        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+            h = self._add_position(hn, batch.places) + self.step_table[step]
+            return self.encoder.attend_to_history(h, history, attention)
+
+        of_target = torch.arange(len(batch.rows), device=batch.rows.device)
+        return Conditioned(batch.targets, of_target, torch.zeros_like(of_target), denoise)

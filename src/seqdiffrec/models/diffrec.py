@@ -1,0 +1,175 @@
+"""DiffRec: sequential recommendation with a diffusion over the target item (arXiv 2304.04541)."""
+
+from functools import lru_cache
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.diffusion import (
+    GaussianDiffusion,
+    ImportanceStepSampler,
+    ScheduleName,
+    UniformStepSampler,
+    Variance,
+    make_alpha_bar,
+    sample_ancestral,
+    sample_ddim,
+    sample_direct,
+)
+from seqdiffrec.models.base import ItemTable, Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.denoiser import BidirectionalDenoiser, Conditioned, SharedHistoryDenoiser
+from seqdiffrec.models.encoder import EncoderConfig, initialize
+
+
+class DiffRecConfig(EncoderConfig):
+    """Settings of DiffRec. The defaults are the paper's where it speaks; docs/settings.md says where it does not.
+
+    attention: ``bidirectional`` is the printed pattern, ``shared_history`` another model that trains faster.
+    tied_output: W of Eq. 8 is the item table, without a bias; otherwise a weight and bias of their own, as printed.
+    mse_weighting: Eq. 18 as printed (``literal``, 1 / p_n) or as a mean over the steps (``normalised``, 1 / (N p_n)).
+    mse_reduction: sum or mean of the squared error over the D dimensions.
+    mse_stop_gradient: keep the squared error from moving the target's embedding.
+    noised_items: the last so many items are noised, the target included, or all (Section 5.3.4).
+    num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
+        (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
+    """
+
+    attention: Literal["bidirectional", "shared_history"] = "bidirectional"
+    schedule: ScheduleName = "sqrt"
+    num_steps: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    step_embedding: bool = True
+    noised_items: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    tied_output: bool = False
+    step_sampling: Literal["importance", "uniform"] = "importance"
+    mse_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    mse_weighting: Literal["normalised", "literal"] = "normalised"
+    mse_reduction: Literal["mean", "sum"] = "mean"
+    mse_stop_gradient: bool = False
+    num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
+    inference_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
+    sampler: Literal["ancestral", "ddim"] = "ancestral"
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    variance: Variance = "beta"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "DiffRecConfig":
+        if self.inference_steps > self.num_steps:
+            raise ValueError(f"inference_steps is {self.inference_steps}, more than num_steps, {self.num_steps}")
+        if self.attention == "shared_history" and self.noised_items != 1:
+            raise ValueError(
+                "noised_items other than 1 needs attention = bidirectional: a shared history has to stay clean"
+            )
+        return self
+
+
+class DiffRec(SequenceModel):
+    """The diffusion over the target's representation, its objective and its inference."""
+
+    name: ClassVar[str] = "diffrec"
+    config_class: ClassVar[type[ModelConfig]] = DiffRecConfig
+    config: DiffRecConfig
+
+    def __init__(self, config: DiffRecConfig, num_items: int):
+        super().__init__(config, num_items)
+        self.table = ItemTable(num_items, config.hidden_size, tied=config.tied_output)
+        if config.attention == "shared_history":
+            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, step_embedding=config.step_embedding)
+        else:
+            self.denoiser = BidirectionalDenoiser(
+                config, config.num_steps, step_embedding=config.step_embedding, noised_items=config.noised_items
+            )
+        self.process = GaussianDiffusion(make_alpha_bar(config.schedule, config.num_steps))
+        sampler = ImportanceStepSampler if config.step_sampling == "importance" else UniformStepSampler
+        self.step_sampler = sampler(config.num_steps)
+        initialize(self, config.embedding_std)
+
+    @property
+    def shares_history(self) -> bool:
+        """With the printed attention each target is an example of its own."""
+        return self.config.attention == "shared_history"
+
+    @property
+    def default_seeds(self) -> int:
+        """As set by ``num_seeds``; the paper takes 10."""
+        return self.config.num_seeds
+
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the item embeddings."""
+        return self.table.mean_norm()
+
+    def loss(self, batch: RaggedBatch) -> Loss:
+        """Algorithm 1, lines 3 to 11, and line 15: one step and one noise draw for each target."""
+        step, probability = self.step_sampler.sample(len(batch.targets))
+        conditioned = self.denoiser.condition(batch, self.table)
+        h0 = self.table.embed(conditioned.items)
+        hn = self.process.add_noise(h0, step[conditioned.of_target], torch.randn_like(h0))
+        h0_hat = conditioned.denoise(hn, step)
+        recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch.targets).mean()
+        squared_error = self._squared_error(h0, h0_hat, conditioned, len(step))
+        if self.training:
+            self.step_sampler.update(step, squared_error.detach())
+        mse = (self._step_weight(probability) * squared_error).mean()
+        total = recommendation + self.config.mse_weight * mse
+        return Loss(total, {"loss": total.item(), "recommendation": recommendation.item(), "mse": mse.item()})
+
+    def _squared_error(self, h0: Tensor, h0_hat: Tensor, of: Conditioned, count: int) -> Float[Tensor, " R"]:
+        """L_n of each target: ``||h_0 - f(h_n, n)||^2`` (Eq. 17), the mean over its noised places if there are more."""
+        h0 = h0.detach() if self.config.mse_stop_gradient else h0
+        error = (h0 - h0_hat).square()
+        error = error.mean(-1) if self.config.mse_reduction == "mean" else error.sum(-1)
+        if len(error) == count:
+            return error
+        places = torch.bincount(of.of_target, minlength=count)
+        return error.new_zeros(count).index_add(0, of.of_target, error) / places
+
+    def _step_weight(self, probability: Float64[Tensor, " R"]) -> Float32[Tensor, " R"]:
+        """Eq. 18: ``1 / p_n``, or divided by N so that it is a mean over the steps instead of their sum."""
+        literal = self.config.mse_weighting == "literal"
+        return (1 / (probability if literal else probability * self.config.num_steps)).float()
+
+    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
+        """Algorithm 3: the mean over seeds of ``softmax(W h_0 + b)``, each h_0 from that seed's noise."""
+        conditioned = self.denoiser.condition(batch, self.table)
+        total = torch.zeros((len(batch.targets), self.num_items), device=batch.tokens.device)
+        for seed in range(num_seeds):
+            h0_hat = self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
+            total += self.table.logits(h0_hat).softmax(-1)
+        return total / num_seeds
+
+    def _sample(self, conditioned: Conditioned, count: int, seed: int) -> Float[Tensor, "P D"]:
+        """From pure noise at step N to the predicted h_0."""
+        config, device = self.config, conditioned.back.device
+        places = int(conditioned.back.max()) + 1
+
+        def noise(step: int) -> Tensor:
+            return noise_of_seed(seed, step, places, config.hidden_size).to(device)[conditioned.back]
+
+        def denoise(hn: Tensor, step: int) -> Tensor:
+            return conditioned.denoise(hn, torch.full((count,), step, device=device))
+
+        start, steps = noise(START), config.inference_steps
+        if steps == 1:
+            return sample_direct(denoise, self.process, start)
+        if config.sampler == "ddim":
+            return sample_ddim(denoise, self.process, start, num_inference_steps=steps, eta=config.eta, noise=noise)
+        return sample_ancestral(
+            denoise, self.process, start, num_inference_steps=steps, variance=config.variance, noise=noise
+        )
+
+
+# The number under which a seed's first draw is kept: the reverse step that leaves step N draws anew under N.
+START = 0
+
+
+@lru_cache(maxsize=32_768)
+def noise_of_seed(seed: int, step: int, places: int, size: int) -> Float32[Tensor, "places D"]:
+    """The standard normal draw of a seed for a reverse step, a row for each place counted back from the target.
+
+    It is the same for all histories, so that batch-mates and batch order change no result, and on all devices.
+    """
+    return torch.from_numpy(np.random.default_rng([seed, step]).standard_normal((places, size), dtype=np.float32))

@@ -1,0 +1,58 @@
+"""SASRec (Kang and McAuley 2018) with cross-entropy over the whole catalogue, over the same encoder as DiffRec.
+
+Differs from the paper in the loss (there binary cross-entropy with one sampled negative) and in what the encoder's
+defaults differ in (norm placement, GELU, width of the feed-forward part).
+"""
+
+from typing import ClassVar
+
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.models.base import ItemTable, Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.encoder import Encoder, EncoderConfig, initialize
+
+
+class SASRecConfig(EncoderConfig):
+    """Settings of SASRec.
+
+    tied_output: items are scored by their own embeddings, as in the paper; otherwise by a weight and bias of their own.
+    """
+
+    tied_output: bool = True
+
+
+class SASRec(SequenceModel):
+    """A causal Transformer: the state after an item predicts the next one."""
+
+    name: ClassVar[str] = "sasrec"
+    config_class: ClassVar[type[ModelConfig]] = SASRecConfig
+    config: SASRecConfig
+
+    def __init__(self, config: SASRecConfig, num_items: int):
+        super().__init__(config, num_items)
+        self.table = ItemTable(num_items, config.hidden_size, tied=config.tied_output)
+        self.position = nn.Embedding(config.max_length, config.hidden_size) if config.position_embedding else None
+        self.encoder = Encoder(config)
+        initialize(self, config.embedding_std)
+
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the item embeddings."""
+        return self.table.mean_norm()
+
+    def loss(self, batch: RaggedBatch) -> Loss:
+        """Mean cross-entropy of the targets."""
+        total = self.table.cross_entropy(self._encode(batch), batch.targets).mean()
+        return Loss(total, {"loss": total.item()})
+
+    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
+        """Softmax of the scores; there is no noise to average over."""
+        return self.table.logits(self._encode(batch)).softmax(-1)
+
+    def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
+        rows, places = batch.locate_tokens()
+        h = self.table.embed(batch.tokens)
+        h = h if self.position is None else h + self.position(places)
+        read = batch.offsets[batch.rows] + batch.places - 1
+        return self.encoder.causal(h, rows, places, batch.offsets, read)

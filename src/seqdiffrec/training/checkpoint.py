@@ -1,0 +1,229 @@
+"""A run's folder: all that is needed to go on training, to judge the run, and to recommend without its data.
+
+    run.json                       settings, versions, revision, corpus hash, best epoch; name and hash of every file
+    metrics.jsonl                  a line an epoch
+    weights-<epoch>.safetensors    the best weights so far
+    checkpoint-<epoch>-<step>.safetensors   model, optimiser and state, to go on from
+    items.arrow                    item ids and titles, row j for item index j + 1
+    corpus/                        the prepared log
+
+Every file is written under a name of its own, then ``run.json`` is replaced to point to it, then the old one is
+removed: whenever the machine stops, the folder is that of the last write or of the one before.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from seqdiffrec.data.corpus import Corpus
+from seqdiffrec.data.storage import replace_file, write_folder, write_frame, write_json
+from seqdiffrec.models import SequenceModel
+from seqdiffrec.training.state import EpochRow, TrainingState
+
+FORMAT = 1
+
+
+class RunError(ValueError):
+    """A run's folder is missing, broken, of another version or for other data."""
+
+
+class RunFolder:
+    """A run on disk. Get one by `create` or `open`.
+
+    record: the content of ``run.json``.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]):
+        self.path, self.record = path, record
+
+    @classmethod
+    def create(cls, path: Path, settings: dict[str, Any], corpus: Corpus, facts: dict[str, Any]) -> "RunFolder":
+        """Make the folder, whole or not at all. Raises RunError where there is one, DataError where it can't be written.
+
+        settings: what makes the run again; facts: versions, revision, machine, command.
+        """
+        refuse_existing(path)
+        record = {
+            "format": FORMAT,
+            "status": "training",
+            "settings": settings,
+            "corpus": {
+                "name": corpus.name,
+                "content_hash": corpus.content_hash,
+                "users": corpus.num_users,
+                "items": corpus.num_items,
+                "actions": corpus.num_actions,
+            },
+            **facts,
+            "best": None,
+            "weights": None,
+            "checkpoint": None,
+            "files": {},
+        }
+
+        def write(folder: Path) -> None:
+            titles = corpus.titles if corpus.titles is not None else pl.Series([None] * corpus.num_items, dtype=pl.String)
+            write_frame(folder / "items.arrow", pl.DataFrame({"item_id": corpus.item_ids, "title": titles}))
+            record["files"]["items.arrow"] = _fingerprint((folder / "items.arrow").read_bytes())
+            corpus.save(folder / "corpus")
+            write_json(folder / "run.json", record)
+
+        write_folder(path, write)
+        return cls(path, record)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open a folder. Raises RunError where it is missing, broken or of another version."""
+        try:
+            record = json.loads((path / "run.json").read_bytes())
+        except FileNotFoundError as error:
+            what = "has no run.json, so it is not a run" if path.is_dir() else "does not exist"
+            raise RunError(f"{path} {what}; train one with: seqdiffrec train --dataset ml-100k --out {path}") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path / 'run.json'} cannot be read: {error}; restore it or train again") from error
+        if not isinstance(record, dict) or "format" not in record:
+            raise RunError(f"{path / 'run.json'} is not a run's record; restore it or train again")
+        if record["format"] != FORMAT:
+            raise RunError(
+                f"{path} is a run of format {record['format']}, this version of seqdiffrec reads format {FORMAT}: "
+                f"use the version that wrote it ({record.get('versions', {}).get('seqdiffrec', 'unknown')})"
+            )
+        return cls(path, record)
+
+    def save_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+        """Replace the checkpoint. Raises DataError where it cannot be written; the one before stays then."""
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for index, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        name = f"checkpoint-{state.epoch:03}-{state.step:06}.safetensors"
+        self._replace("checkpoint", name, _pack(tensors, {"state": json.dumps(asdict(state))}))
+
+    def load_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """Put model and optimiser back to where the checkpoint was written."""
+        name = self.record["checkpoint"]
+        if name is None:
+            raise RunError(f"{self.path} has no checkpoint to go on from: its training has ended")
+        tensors, metadata = self._read_tensors(name)
+        model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, moment = key.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        return TrainingState(**json.loads(metadata["state"]))
+
+    def save_epoch(self, state: TrainingState, best: dict[str, Tensor] | None) -> None:
+        """Write the epochs' metrics, and the weights where the last epoch was the best."""
+        lines = "".join(json.dumps(row) + "\n" for row in state.history).encode()
+        replace_file(self.path / "metrics.jsonl", lines)
+        self.record["files"]["metrics.jsonl"] = _fingerprint(lines)
+        if best is not None:
+            row: EpochRow = state.history[-1]
+            self.record["best"] = {"epoch": row["epoch"], "validation": row["validation"]}
+            self._replace("weights", f"weights-{row['epoch']:03}.safetensors", _pack(best, {}))
+
+    def load_weights(self) -> dict[str, Tensor]:
+        """The best weights, checked: their hash is the recorded one and every value is a number."""
+        name = self.record["weights"]
+        if name is None:
+            raise RunError(f"{self.path} has no weights yet: its first epoch is not done. Go on with --resume")
+        tensors, _ = self._read_tensors(name)
+        for key, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise RunError(f"{self.path / name}: {key} holds values that are not numbers; train again")
+        return tensors
+
+    def finish(self, state: TrainingState, reason: str) -> None:
+        """The training has ended: note it, and drop the checkpoint."""
+        self.record["status"], self.record["ended"] = "finished", {"epochs": state.epoch, "reason": reason}
+        old, self.record["checkpoint"] = self.record["checkpoint"], None
+        self._commit(remove=old)
+
+    def items(self) -> pl.DataFrame:
+        """Item ids and titles; row j belongs to item index j + 1."""
+        return pl.read_ipc(self._read("items.arrow"))
+
+    def corpus(self) -> Corpus | None:
+        """The prepared log, if it is still there. Raises RunError where it is another one."""
+        folder = self.path / "corpus"
+        if not folder.exists():
+            return None
+        corpus = Corpus.load(folder)
+        self.check_corpus(corpus)
+        return corpus
+
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Raise RunError where the run was not trained on this corpus."""
+        trained = self.record["corpus"]
+        if corpus.content_hash != trained["content_hash"]:
+            raise RunError(
+                f"the corpus {corpus.name!r} ({corpus.num_users} users, {corpus.num_items} items) is not the one that "
+                f"{self.path} was trained on: {trained['name']!r} ({trained['users']} users, {trained['items']} items, "
+                f"hash {trained['content_hash'][:12]})"
+            )
+
+    def _replace(self, role: str, name: str, content: bytes) -> None:
+        replace_file(self.path / name, content)
+        old, self.record[role] = self.record[role], name
+        self.record["files"][name] = _fingerprint(content)
+        self._commit(remove=old if old != name else None)
+
+    def _commit(self, remove: str | None) -> None:
+        if remove is not None:
+            del self.record["files"][remove]
+        replace_file(self.path / "run.json", json.dumps(self.record, indent=2).encode() + b"\n")
+        if remove is not None:
+            (self.path / remove).unlink(missing_ok=True)
+
+    def _read(self, name: str) -> bytes:
+        """A file of the run, checked against its recorded size and hash."""
+        recorded = self.record["files"].get(name)
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.path / name} cannot be read ({error.strerror}); restore it or train again") from error
+        if recorded is None or len(content) != recorded["bytes"]:
+            size = "an unknown number of" if recorded is None else recorded["bytes"]
+            raise RunError(
+                f"{self.path / name} has {len(content)} bytes, run.json says {size}: it was cut off or swapped; "
+                "restore it or train again"
+            )
+        if _fingerprint(content) != recorded:
+            raise RunError(
+                f"{self.path / name} is not the file that this run wrote (its SHA-256 differs from run.json): it was "
+                "changed or swapped; restore it or train again"
+            )
+        return content
+
+    def _read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        content = self._read(name)
+        try:
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            return load_tensors(content), header.get("__metadata__", {})
+        except (SafetensorError, ValueError) as error:
+            raise RunError(f"{self.path / name} is not a whole safetensors file: {error}; train again") from error
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise RunError where there is something at ``path`` that a run would overwrite."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        resume = " or go on with it: --resume" if (path / "run.json").exists() else ""
+        raise RunError(f"{path} exists already; choose another --out{resume}")
+
+
+def _pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def _fingerprint(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -1,0 +1,227 @@
+"""Algorithm 1 as a plain loop: one epoch after the other, validation after each, the best weights kept.
+
+The order of the targets, the noise and the dropout of a step derive from (seed, epoch, step) alone. A run that goes on
+from a checkpoint in the middle of an epoch therefore ends with the same weights, bit for bit, as one that was not cut.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from types import FrameType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqdiffrec.data.batches import RaggedBatch, count_batches, cut_windows, epoch_batches
+from seqdiffrec.data.split import Split
+from seqdiffrec.evaluation import evaluate
+from seqdiffrec.models import Loss, SequenceModel
+from seqdiffrec.training.callbacks import Reporter
+from seqdiffrec.training.checkpoint import RunFolder
+from seqdiffrec.training.settings import TrainingConfig
+from seqdiffrec.training.state import EpochRow, TrainingState
+
+SELECT_BY = "NDCG@10"
+
+
+class TrainingInterrupted(Exception):
+    """The user stopped the run; its checkpoint, if it has a folder, is written."""
+
+
+class TrainingDiverged(ValueError):
+    """The loss is no longer a number; the last good checkpoint is kept."""
+
+
+class Trainer:
+    """Trains a model in place on ``split.train``, choosing its best epoch on ``split.validation``.
+
+    model: ends with the weights of its best epoch by validation NDCG@10, seen items kept.
+    run: where checkpoints, metrics and best weights go; None keeps all in memory.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        split: Split,
+        config: TrainingConfig,
+        reporter: Reporter,
+        run: RunFolder | None = None,
+    ):
+        self.model = model.to(pick_device(config.device))
+        self.split, self.config, self.reporter, self.run = split, config, reporter, run
+        self.device = next(iter(model.buffers())).device
+        self.bfloat16 = use_bfloat16(config.precision, self.device)
+        self.state = TrainingState()
+        model.count_items(split.train)
+        self.best = _copy_weights(model)
+        parameters = list(model.parameters())
+        # A model that only counts, such as popularity, has nothing to descend on.
+        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True) if parameters else None
+        self.stop = threading.Event()
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint. Raises ValueError where it does not fit."""
+        assert self.run is not None and self.optimizer is not None
+        self.state = self.run.load_checkpoint(self.model, self.optimizer)
+        if self.state.best_epoch >= 0:
+            self.best = self.run.load_weights()
+
+    def train(self) -> TrainingState:
+        """Train to the last epoch, or until ``patience`` epochs bring nothing.
+
+        Raises TrainingInterrupted on Ctrl-C, after the step at hand and a checkpoint; TrainingDiverged when the loss
+        is not finite.
+        """
+        num_epochs = self.config.epochs if self.optimizer is not None else 1
+        with _signals_set(self.stop), self.reporter:
+            while self.state.epoch < num_epochs and not self._out_of_patience():
+                if self.optimizer is not None:
+                    self._train_epoch(self.optimizer)
+                self._end_epoch()
+        self.model.load_state_dict(self.best)
+        if self.run is not None:
+            patience = f"{self.config.patience} epochs without a better {SELECT_BY}"
+            self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
+        return self.state
+
+    def _train_epoch(self, optimizer: torch.optim.Optimizer) -> None:
+        """Train from batch ``state.step`` to the end of the epoch."""
+        state, config, train = self.state, self.config, self.split.train
+        order = np.random.default_rng([config.seed, state.epoch])
+        windows = cut_windows(
+            train,
+            self.model.config.max_length,
+            shared=self.model.shares_history,
+            prefixes=config.prefixes,
+            rng=order,
+        )
+        self.reporter.start_epoch(state, int(windows.num_targets.sum()), count_batches(windows, config.batch_size))
+        self.model.train()
+        for batch in epoch_batches(train, windows, config.batch_size, order, skip=state.step):
+            started = time.monotonic()
+            with seeded(config.seed, state.epoch, state.step, self.device):
+                loss = self._step(optimizer, batch.to(self.device))
+            state.add(loss.parts, len(batch.targets), time.monotonic() - started)
+            self.reporter.step(state)
+            self._pause_here()
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: RaggedBatch) -> Loss:
+        """Algorithm 1, lines 3 to 15."""
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        with autocast:
+            loss = self.model.loss(batch)
+        if not math.isfinite(loss.total.item()):
+            raise TrainingDiverged(
+                f"the loss is {loss.total.item()} in epoch {self.state.epoch + 1}, step {self.state.step + 1} "
+                f"({loss.parts}); the last good checkpoint is kept. Try a smaller learning_rate, or set "
+                "max_gradient_norm"
+            )
+        optimizer.zero_grad()
+        loss.total.backward()
+        if self.config.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
+        optimizer.step()
+        return loss
+
+    def _end_epoch(self) -> None:
+        """Validate, keep the weights if they are the best so far, record the epoch."""
+        started = time.monotonic()
+        metrics = evaluate(
+            lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
+            self.split.validation,
+            self.model.num_items,
+            progress=self.reporter.validation,
+        )
+        value, state = metrics["seen_kept"][SELECT_BY], self.state
+        row = EpochRow(
+            epoch=state.epoch + 1,
+            train=state.means(),
+            embedding_norm=self.model.embedding_norm(),
+            validation={protocol: metrics[protocol] for protocol in ("seen_kept", "seen_removed")},
+            improved=value > state.best_value,
+            targets=state.targets,
+            train_seconds=round(state.seconds, 3),
+            validation_seconds=round(time.monotonic() - started, 3),
+        )
+        self.best = _copy_weights(self.model) if row["improved"] else self.best
+        state.end_epoch(row, value)
+        if self.run is not None:
+            self.run.save_epoch(state, self.best if row["improved"] else None)
+        self._checkpoint()
+        self.reporter.end_epoch(row, state)
+
+    def _pause_here(self) -> None:
+        """Between two steps: stop if the user asked for it, write a checkpoint if it is time."""
+        if self.stop.is_set():
+            self._checkpoint()
+            raise TrainingInterrupted(f"stopped in epoch {self.state.epoch + 1} after {self.state.step} steps")
+        if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        if self.run is not None and self.optimizer is not None:
+            self.run.save_checkpoint(self.model, self.optimizer, self.state)
+        self.saved_at = time.monotonic()
+
+    def _out_of_patience(self) -> bool:
+        return self.state.epoch - 1 - self.state.best_epoch >= self.config.patience
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU where there is one. Raises ValueError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"training.device is {name!r}, but there is no GPU that torch can use; set it to auto or cpu")
+    return torch.device(name)
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether matrix products run in bfloat16: as told, or with ``auto`` where the machine has instructions for them.
+
+    A CPU without AVX512-BF16 or AMX emulates bfloat16 at a hundredth of the speed of float32.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def seeded(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's random numbers depend on these three alone; outside they go on as if nothing had happened."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0]))
+        yield
+
+
+@contextmanager
+def _signals_set(event: threading.Event) -> Iterator[None]:
+    """Ctrl-C and a polite kill set the event; a second one interrupts at once. Only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _copy_weights(model: SequenceModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

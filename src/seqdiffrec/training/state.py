@@ -1,0 +1,56 @@
+"""Where a training stands. It goes into the checkpoint as JSON."""
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+
+class EpochRow(TypedDict):
+    """One line of a run's metrics: what an epoch cost and brought."""
+
+    epoch: int
+    train: dict[str, float]
+    embedding_norm: float | None
+    validation: dict[str, dict[str, float]]
+    improved: bool
+    targets: int
+    train_seconds: float
+    validation_seconds: float
+
+
+@dataclass
+class TrainingState:
+    """``step`` batches of epoch ``epoch`` are done, both counted from 0.
+
+    targets, seconds, sums: of the epoch so far; ``sums`` are the parts of the loss, summed over targets.
+    best_epoch: from 0, -1 before the first validation; best_value is its NDCG@10.
+    history: a row for each finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    targets: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict[str, float])
+    best_epoch: int = -1
+    best_value: float = -1.0
+    history: list[EpochRow] = field(default_factory=list[EpochRow])
+
+    def add(self, parts: dict[str, float], count: int, seconds: float) -> None:
+        """Count a batch of ``count`` targets with these mean losses."""
+        self.step += 1
+        self.targets += count
+        self.seconds += seconds
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * count
+
+    def means(self) -> dict[str, float]:
+        """Mean of each part of the loss over the epoch's targets so far."""
+        return {name: total / self.targets for name, total in self.sums.items()}
+
+    def end_epoch(self, row: EpochRow, value: float) -> None:
+        """Record a finished epoch and turn to the next."""
+        if row["improved"]:
+            self.best_epoch, self.best_value = self.epoch, value
+        self.history.append(row)
+        self.epoch += 1
+        self.step, self.targets, self.seconds, self.sums = 0, 0, 0.0, {}
