@@ -1,3 +1,24 @@
-"""Sequential recommendation with diffusion models: what each user takes next, learned from a log."""
+"""SeqDiffRec: what each user takes next, learned from a log of (user, item, time) with diffusion models."""
+
+from seqdiffrec.data import DataError, Dataset, Interactions, load_dataset
+from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec, load
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "DiffRec",
+    "Interactions",
+    "Popularity",
+    "Recommender",
+    "RunError",
+    "SASRec",
+    "SettingError",
+    "TrainingDiverged",
+    "TrainingInterrupted",
+    "load",
+    "load_dataset",
+]

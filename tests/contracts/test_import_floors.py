@@ -23,6 +23,7 @@ FLOORS = (
     ("inference",),
     ("serving", "distributed", "reports"),
     ("config",),
+    ("show", "demo"),
     ("cli",),
     ("__main__",),
 )

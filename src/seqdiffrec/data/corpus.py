@@ -108,6 +108,11 @@ class Corpus:
         """All users' whole sequences; row u belongs to `user_ids[u]`."""
         return Sequences(self.items, self.offsets[:-1], self.offsets[1:])
 
+    def vocabulary(self) -> pl.DataFrame:
+        """Columns item_id and title (null where unknown); row j belongs to item index j+1."""
+        titles = pl.Series([None] * self.num_items, dtype=pl.String) if self.titles is None else self.titles
+        return pl.DataFrame({"item_id": self.item_ids, "title": titles})
+
     def user_index(self, user_id: object) -> int:
         """Row of one user, 0..num_users-1. Raises DataError when the id is unknown."""
         return self._known("user", user_id, self.user_ids)

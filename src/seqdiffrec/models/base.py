@@ -6,22 +6,21 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.losses import catalogue_cross_entropy
+from seqdiffrec.models.settings import Settings
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Settings):
     """Settings that every model has.
 
     max_length: T, places in a sequence, the target's included; a model sees at most T - 1 history items.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_length: Annotated[int, Field(ge=2, le=100_000)] = 50
 

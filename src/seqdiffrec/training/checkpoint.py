@@ -71,8 +71,7 @@ class RunFolder:
         }
 
         def write(folder: Path) -> None:
-            titles = corpus.titles if corpus.titles is not None else pl.Series([None] * corpus.num_items, dtype=pl.String)
-            write_frame(folder / "items.arrow", pl.DataFrame({"item_id": corpus.item_ids, "title": titles}))
+            write_frame(folder / "items.arrow", corpus.vocabulary())
             record["files"]["items.arrow"] = _fingerprint((folder / "items.arrow").read_bytes())
             corpus.save(folder / "corpus")
             write_json(folder / "run.json", record)
@@ -124,9 +123,7 @@ class RunFolder:
 
     def save_epoch(self, state: TrainingState, best: dict[str, Tensor] | None) -> None:
         """Write the epochs' metrics, and the weights where the last epoch was the best."""
-        lines = "".join(json.dumps(row) + "\n" for row in state.history).encode()
-        replace_file(self.path / "metrics.jsonl", lines)
-        self.record["files"]["metrics.jsonl"] = _fingerprint(lines)
+        self._write_metrics(state)
         if best is not None:
             row: EpochRow = state.history[-1]
             self.record["best"] = {"epoch": row["epoch"], "validation": row["validation"]}
@@ -142,6 +139,16 @@ class RunFolder:
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise RunError(f"{self.path / name}: {key} holds values that are not numbers; train again")
         return tensors
+
+    def save_final(self, state: TrainingState, weights: dict[str, Tensor]) -> None:
+        """Write a model whose training has ended already."""
+        name = f"weights-{state.best_epoch + 1:03}.safetensors"
+        self._write_metrics(state)
+        if state.history:
+            row = state.history[state.best_epoch]
+            self.record["best"] = {"epoch": row["epoch"], "validation": row["validation"]}
+        self._replace("weights", name, _pack(weights, {}))
+        self.finish(state, "saved from memory")
 
     def finish(self, state: TrainingState, reason: str) -> None:
         """The training has ended: note it, and drop the checkpoint."""
@@ -171,6 +178,18 @@ class RunFolder:
                 f"{self.path} was trained on: {trained['name']!r} ({trained['users']} users, {trained['items']} items, "
                 f"hash {trained['content_hash'][:12]})"
             )
+
+    def state(self) -> TrainingState:
+        """Where the training stands by its metrics: epochs done, the best of them."""
+        lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        history: list[EpochRow] = [json.loads(line) for line in lines]
+        best = -1 if self.record["best"] is None else self.record["best"]["epoch"] - 1
+        return TrainingState(epoch=len(history), best_epoch=best, history=history)
+
+    def _write_metrics(self, state: TrainingState) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in state.history).encode()
+        replace_file(self.path / "metrics.jsonl", lines)
+        self.record["files"]["metrics.jsonl"] = _fingerprint(lines)
 
     def _replace(self, role: str, name: str, content: bytes) -> None:
         replace_file(self.path / name, content)

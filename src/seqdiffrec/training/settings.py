@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from seqdiffrec.models.settings import Settings
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """How a model is trained; the defaults are the paper's (Section 5.1.4).
 
     epochs, patience: stop after so many epochs, or after ``patience`` epochs without a better validation NDCG@10.
@@ -19,8 +21,6 @@ class TrainingConfig(BaseModel):
     checkpoint_minutes: minutes between checkpoints within an epoch; one is written after every epoch anyway.
     seed: initial weights, order, noise and dropout derive from it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 50
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10

@@ -1,0 +1,133 @@
+"""Training speed on Beauty: DiffRec with both attention patterns and SASRec beside a padded SASRec in plain torch.
+
+The systems train through `Trainer`'s own step: batch, loss, backward, fused Adam. The reference gets the same batches
+of single targets, the same precision and the same optimiser.
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.machine import finish, matmul_rate, peak_memory, peak_memory_alone
+from benchmarks.operations import padded_work, training_flop, work_of
+from benchmarks.pairs import Spread, ratios, take_turns
+from benchmarks.padded_sasrec import PaddedSASRec, padded
+from benchmarks.workload import SIZE, Workload, models
+from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
+from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.models import SASRecConfig, SequenceModel
+from seqdiffrec.training import Reporter, Trainer, TrainingConfig
+from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
+
+REFERENCE = "padded SASRec in plain torch"
+BATCH_SIZE, WARM_UP = 256, 3
+
+
+def batches(train: Sequences, max_length: int, *, shared: bool, seed: int = 0) -> Iterator[RaggedBatch]:
+    """Training batches without end, cut and shuffled as `Trainer` does."""
+    for epoch in range(1_000_000):
+        order = np.random.default_rng([seed, epoch])
+        windows = cut_windows(train, max_length, shared=shared, prefixes=True, rng=order)
+        yield from epoch_batches(train, windows, BATCH_SIZE, order)
+
+
+class TrainerLap:
+    """Some training steps of a model through `Trainer`; counts the operations of all batches so far."""
+
+    def __init__(self, model: SequenceModel, load: Workload, config: TrainingConfig, steps: int):
+        self.trainer = Trainer(model, load.split, config, Reporter())
+        self.batches = batches(load.split.train, model.config.max_length, shared=model.shares_history)
+        self.steps, self.flop, self.targets = steps, 0, 0
+        model.train()
+
+    def __call__(self) -> int:
+        """Train, and return the number of targets."""
+        trainer, before = self.trainer, self.targets
+        for _ in range(self.steps):
+            batch = next(self.batches)
+            with seeded(trainer.config.seed, 0, trainer.state.step, trainer.device):
+                loss = trainer._step(trainer.optimizer, batch.to(trainer.device))
+            trainer.state.add(loss.parts, len(batch.targets), 0.0)
+            self.flop += training_flop(work_of(trainer.model, batch), trainer.model.config, trainer.model.num_items)
+            self.targets += len(batch.targets)
+        finish(trainer.device)
+        return self.targets - before
+
+
+class PaddedLap:
+    """The same steps of the reference."""
+
+    def __init__(self, load: Workload, config: TrainingConfig, steps: int):
+        settings = SASRecConfig(**SIZE)
+        self.device, self.steps = pick_device(config.device), steps
+        self.length, self.flop, self.targets = settings.max_length, 0, 0
+        self.model = PaddedSASRec(settings, load.num_items).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
+        self.bfloat16 = use_bfloat16(config.precision, self.device)
+        self.batches = batches(load.split.train, settings.max_length, shared=False)
+        self.flop_a_target = training_flop(padded_work(1, self.length), settings, load.num_items)
+
+    def __call__(self) -> int:
+        """Train, and return the number of targets."""
+        before = self.targets
+        for _ in range(self.steps):
+            batch = next(self.batches)
+            histories, targets = padded(batch, self.length).to(self.device), batch.targets.to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext():
+                loss = self.model.loss(histories, targets)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.targets += len(targets)
+        finish(self.device)
+        self.flop = self.targets * self.flop_a_target
+        return self.targets - before
+
+
+def laps_of(load: Workload, config: TrainingConfig, steps: int, only: str | None = None) -> dict[str, Any]:
+    """The systems by name, the reference first; `only` leaves all but one unmade."""
+    made: dict[str, Any] = {}
+    if only in (None, REFERENCE):
+        made[REFERENCE] = PaddedLap(load, config, steps)
+    for name, model in models(load.num_items).items():
+        if only in (None, name):
+            made[name] = TrainerLap(model, load, config, steps)
+    return made
+
+
+def run(load: Workload, *, precision: str, steps: int, rounds: int, data_arguments: list[str]) -> dict[str, Any]:
+    """Time all systems. Returns settings, the matmul rate, and a row a system."""
+    config = TrainingConfig(precision=precision, batch_size=BATCH_SIZE)
+    device = pick_device(config.device)
+    systems = laps_of(load, config, WARM_UP)
+    for lap in systems.values():
+        lap()
+        lap.steps = steps
+    rate_before = matmul_rate(device)
+    laps = take_turns(systems, rounds)
+    rate = (rate_before + matmul_rate(device)) / 2
+    against = ratios(laps, REFERENCE)
+    arguments = ["training", "--precision", precision, *data_arguments, "--memory-of"]
+    rows: dict[str, Any] = {}
+    for name, lap in systems.items():
+        speed, flop = Spread.of([one.rate for one in laps[name]]), lap.flop / lap.targets
+        rows[name] = {
+            "targets_per_second": vars(speed),
+            "times_reference": vars(against[name]),
+            "mflop_per_target": round(flop / 1e6, 1),
+            "share_of_matmul_rate": round(speed.median * flop / rate, 3),
+            "peak_memory_mib": round(peak_memory_alone([*arguments, name]) / 2**20),
+        }
+    settings = {**SIZE, "batch_targets": BATCH_SIZE, "warm_up_steps": WARM_UP, "steps": steps, "rounds": rounds}
+    settings["bfloat16"] = use_bfloat16(precision, device)
+    return {"settings": settings, "reference": REFERENCE, "matmul_gflop_per_second": round(rate / 1e9, 1), "rows": rows}
+
+
+def memory_of(load: Workload, precision: str, name: str) -> int:
+    """Peak memory of this process, in bytes, after some training steps of one system."""
+    config = TrainingConfig(precision=precision, batch_size=BATCH_SIZE)
+    laps_of(load, config, steps=2 * WARM_UP, only=name)[name]()
+    return peak_memory(pick_device(config.device))

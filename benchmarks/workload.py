@@ -1,0 +1,57 @@
+"""The data and the sizes that all benchmarks share: Beauty at the paper's size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from seqdiffrec.data import Corpus, Split, leave_one_out, load_corpus
+from seqdiffrec.models import DiffRec, DiffRecConfig, SASRec, SASRecConfig, SequenceModel
+
+SIZE = {"hidden_size": 256, "num_layers": 2, "num_heads": 2, "max_length": 50, "dropout": 0.3}
+NUM_USERS, NUM_ITEMS = 22_363, 12_101
+
+# Beauty's sequence lengths: this share of its users (below) has at most so many actions (above).
+LENGTHS = (4, 5, 6, 7, 8, 10, 14, 21, 43, 98, 204)
+SHARES = (0.0, 0.320, 0.509, 0.629, 0.710, 0.810, 0.900, 0.950, 0.990, 0.999, 1.0)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A split, its catalogue's size, and a line that says where they come from."""
+
+    split: Split
+    num_items: int
+    source: str
+
+
+def load(data_root: str | None) -> Workload:
+    """Beauty out of the data root; without one, made-up sequences of its size and lengths."""
+    corpus = generated() if data_root is None else load_corpus("beauty", data_root)
+    figures = f"{corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions"
+    return Workload(leave_one_out(corpus), corpus.num_items, f"{corpus.name} ({figures})")
+
+
+def generated() -> Corpus:
+    """Sequences of random items with as many users and items as Beauty, and lengths distributed as there."""
+    rng = np.random.default_rng(0)
+    lengths = np.ceil(np.interp(rng.random(NUM_USERS), SHARES, LENGTHS)).astype(np.int64)
+    items = 1 + (NUM_ITEMS * rng.random(lengths.sum()) ** 2).astype(np.int32)  # a few are popular, most are not
+    return Corpus(
+        items=items,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        user_ids=pl.int_range(NUM_USERS, eager=True),
+        item_ids=pl.int_range(NUM_ITEMS, eager=True),
+        timestamps=None,
+        titles=None,
+        name="generated at the size of beauty",
+    )
+
+
+def models(num_items: int) -> dict[str, SequenceModel]:
+    """The systems that are timed, untrained."""
+    return {
+        "DiffRec bidirectional": DiffRec(DiffRecConfig(**SIZE, attention="bidirectional"), num_items),
+        "DiffRec shared_history": DiffRec(DiffRecConfig(**SIZE, attention="shared_history"), num_items),
+        "SASRec": SASRec(SASRecConfig(**SIZE), num_items),
+    }

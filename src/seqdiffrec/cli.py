@@ -1,0 +1,267 @@
+"""The command line: parse, call one function, print.
+
+Results go to standard output, progress, notices and the next step to standard error. Exit codes: 0 done, 2 the user's
+input, 1 our fault, 130 interrupted.
+"""
+
+import json
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+# Threads that spin while they wait starve each other on a machine that does something else too.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import typer  # noqa: E402 - the setting above must come before torch
+
+from seqdiffrec import show  # noqa: E402
+from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes  # noqa: E402
+from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics  # noqa: E402
+from seqdiffrec.data.cache import cache_folder  # noqa: E402
+from seqdiffrec.evaluation import check_ranks_path, report, write_ranks  # noqa: E402
+from seqdiffrec.inference import Recommender, load  # noqa: E402
+from seqdiffrec.inference.recommender import check_k  # noqa: E402
+from seqdiffrec.models import MODELS  # noqa: E402
+from seqdiffrec.models.settings import SettingError  # noqa: E402
+from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted  # noqa: E402
+from seqdiffrec.training.checkpoint import RunFolder, refuse_existing  # noqa: E402
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Fetch, look at and prepare data.")
+app.add_typer(data_app, name="data")
+
+DataRoot = Annotated[str | None, typer.Option(help="Folder to look in first for a named dataset.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Run = Annotated[Path, typer.Argument(help="A run's folder, as train made it.")]
+User = Annotated[str | None, typer.Option(help="Name of the column of user ids.  [default: user_id]")]
+Item = Annotated[str | None, typer.Option(help="Name of the column of item ids.  [default: item_id]")]
+Time = Annotated[str | None, typer.Option(help="Name of the column of times.  [default: timestamp, if there]")]
+
+
+@app.callback()
+def _root() -> None:
+    """Sequential recommendation with diffusion models: from a log of (user, item, time) to what each takes next.
+
+    Start with: seqdiffrec demo
+    """
+
+
+@data_app.command("fetch")
+def data_fetch(name: str, data_root: DataRoot = None) -> None:
+    """Get a named dataset and prepare it. Example: seqdiffrec data fetch ml-100k"""
+    corpus = load_corpus(name, data_root)
+    print(f"{corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
+    show.next_step(f"seqdiffrec train --dataset {name} --out runs/{name}")
+
+
+@data_app.command("stats")
+def data_stats(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}, or a file.")],
+    data_root: DataRoot = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    as_json: AsJson = False,
+) -> None:
+    """Users, items, actions, average length, sparsity (Table 1). Example: seqdiffrec data stats beauty --json"""
+    corpus = _dataset(name, data_root, {"user": user, "item": item, "time": time}).corpus
+    figures = {"name": corpus.name, **statistics(corpus), "content_hash": corpus.content_hash}
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        show.facts(figures)
+        show.next_step(f"seqdiffrec train {_source_option(name)} --out runs/{corpus.name}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}, or a file.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the corpus to; it must not exist.")],
+    data_root: DataRoot = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="data.name=value, such as data.min_user=5")] = None,
+) -> None:
+    """Write the memory-mapped corpus of a log. Example: seqdiffrec data prepare clicks.csv --item sku --out corpus"""
+    corpus = _dataset(name, data_root, {"user": user, "item": item, "time": time}, changes).corpus
+    corpus.save(out)
+    print(f"{out}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
+    show.next_step(f"seqdiffrec train {_source_option(name)} --out runs/{corpus.name}")
+
+
+@app.command()
+def train(
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; it must not exist.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file with the tables data, model, training.")] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = None,
+    data: Annotated[str | None, typer.Option(help="A log: .csv, .tsv, .parquet, .arrow or .txt.")] = None,
+    user: User = None,
+    item: Item = None,
+    time: Time = None,
+    model: Annotated[str | None, typer.Option(help=f"One of {', '.join(MODELS)}.  [default: diffrec]")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="table.name=value; may be given often.")] = None,
+    data_root: DataRoot = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out, cut off or interrupted.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print the settings and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model. Example: seqdiffrec train --dataset ml-100k --out runs/mine --set model.hidden_size=64"""
+    values = read_recipe(recipe) if recipe is not None else {}
+    options = {
+        "data.dataset": dataset,
+        "data.file": data,
+        "data.user": user,
+        "data.item": item,
+        "data.time": time,
+        "data.data_root": data_root,
+        "model.name": model,
+    }
+    values = with_changes(values, [f"{name}={json.dumps(value)}" for name, value in options.items() if value is not None])
+    if model is not None and model not in MODELS:
+        raise refuse_unknown_model(model)
+    config = RunConfig.of(with_changes(values, changes or []))
+    if dry_run:
+        print(json.dumps(config.tables()) if as_json else show.toml(config.tables()))
+        return
+    if out is None:
+        raise SettingError("say where the run goes: --out runs/NAME")
+    if not resume:
+        refuse_existing(out)
+    facts = {"command": shlex.join(["seqdiffrec", *sys.argv[1:]]), "data": config.tables()["data"]}
+    recommender = config.recommender()
+    try:
+        recommender.fit(config.data.load(), out=out, resume=resume, facts=facts)
+    except TrainingInterrupted as stopped:
+        show.notice(f"{stopped}; the checkpoint is written.")
+        again = shlex.join(["seqdiffrec", *sys.argv[1:], *([] if resume else ["--resume"])])
+        show.next_step(again, "Go on with")
+        raise typer.Exit(130) from stopped
+    best = RunFolder.open(out).record["best"]
+    if as_json:
+        print(json.dumps({"run": str(out), "best": best}))
+    else:
+        print(f"{out}: best epoch {best['epoch']} of {recommender.state.epoch}, on validation:")
+        show.metrics(best["validation"])
+        show.next_step(f"seqdiffrec evaluate {out}")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    ranks: Annotated[Path | None, typer.Option(help="Write each user's rank to this .csv or .parquet file.")] = None,
+    ks: Annotated[str, typer.Option("--k", help="Cutoffs, with commas between.")] = "5,10,20",
+    part: Annotated[str, typer.Option(help="test or validation")] = "test",
+    data: Annotated[str | None, typer.Option(help="Dataset or file, where the run's own corpus is gone.")] = None,
+    data_root: DataRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Full-ranking metrics, seen items kept and removed. Example: seqdiffrec evaluate runs/mine --json"""
+    if ranks is not None:
+        check_ranks_path(ranks)
+    recommender = load(run)
+    cutoffs = [_whole_number(text, "--k") for text in ks.split(",")]
+    for k in cutoffs:
+        check_k(k, recommender.model.num_items)
+    dataset = _data_of(recommender, data, data_root)
+    with show.progress("ranking") as progress:
+        found = recommender.rank(dataset, part=part, progress=progress)
+    metrics = report(found, recommender.model.num_items, cutoffs)
+    if ranks is not None:
+        write_ranks(found, dataset.corpus.user_ids, dataset.corpus.item_ids, ranks)
+    if as_json:
+        print(json.dumps({"run": str(run), "part": part, "seeds": recommender.model.default_seeds, **metrics}))
+    else:
+        print(f"{run}, {part}: {metrics['cases']:,} users, {metrics['num_items']:,} items, ties against the model")
+        show.metrics({"seen_kept": metrics["seen_kept"], "seen_removed": metrics["seen_removed"]})
+        show.next_step(f"seqdiffrec recommend {run} --user {dataset.corpus.user_ids[0]}")
+
+
+@app.command()
+def recommend(
+    run: Run,
+    more: Annotated[list[str] | None, typer.Argument(help="Further items of --history.", metavar="[ID]...")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="A user of the log; may be given often.")] = None,
+    history: Annotated[list[str] | None, typer.Option(help="Item ids, oldest first.", metavar="ID ...")] = None,
+    k: Annotated[int, typer.Option("-k", help="Length of the list.")] = 10,
+    keep_viewed: Annotated[bool, typer.Option(help="Recommend also what the history has.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5"""
+    if (user is None) == (history is None) or (more and history is None):
+        raise SettingError("say for whom: --user ID, or --history ID ID ... with the oldest item first")
+    recommender = load(run)
+    if user is not None:
+        frame = recommender.recommend(user, k, filter_viewed=not keep_viewed)
+    else:
+        frame = recommender.recommend_sequences([[*(history or []), *(more or [])]], k, filter_viewed=not keep_viewed)
+    if as_json:
+        print(json.dumps({"run": str(run), "recommendations": frame.to_dicts()}, default=str))
+    else:
+        show.frame(frame)
+        show.next_step(f"seqdiffrec info {run}")
+
+
+@app.command()
+def info(run: Run, as_json: AsJson = False) -> None:
+    """What a run is and how it went. Example: seqdiffrec info runs/mine"""
+    folder = RunFolder.open(run)
+    if as_json:
+        print(json.dumps({**folder.record, "epochs": folder.state().history}))
+        return
+    show.run(folder)
+    show.next_step(f"seqdiffrec evaluate {run}")
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo")) -> None:
+    """Train DiffRec and SASRec on ML-100K, compare them, and show recommendations. Takes some minutes."""
+    from seqdiffrec.demo import run_demo
+
+    run_demo(out)
+
+
+def main() -> None:
+    """Run the command line; turns a user's mistake into one message and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="seqdiffrec: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (DataError, RunError, SettingError, TrainingDiverged) as error:
+        show.error(str(error))
+        raise SystemExit(2) from None
+    except OSError as error:
+        show.error(f"{error.filename or 'a file'}: {error.strerror or error}")
+        raise SystemExit(2) from None
+
+
+def _dataset(
+    name: str, data_root: str | None, columns: dict[str, str | None], changes: list[str] | None = None
+) -> Dataset:
+    """A named dataset, or a file: what has a dot or a slash in it and is not a dataset's name."""
+    is_file = name not in DATASETS and ("." in name or os.sep in name)
+    values = {"file" if is_file else "dataset": name, "data_root": data_root, **columns}
+    tables = {"data": {key: value for key, value in values.items() if value is not None}}
+    return RunConfig.of(with_changes(tables, changes or [])).data.load()
+
+
+def _data_of(recommender: Recommender, data: str | None, data_root: str | None) -> Dataset:
+    """The run's data: its own corpus, or the one that the user names."""
+    assert recommender.run is not None
+    settings: dict[str, Any] = recommender.run.record.get("data", {})
+    if data is not None:
+        return _dataset(data, data_root, {name: settings.get(name) for name in ("user", "item", "time")})
+    times = {name: value for name, value in settings.items() if name.endswith("_time")}
+    return Dataset.of(recommender.corpus, RunConfig.of({"data": times}).data.times())
+
+
+def _whole_number(text: str, option: str) -> int:
+    if not text.strip().isdigit():
+        raise SettingError(f"{option} takes whole numbers with commas between, not {text!r}")
+    return int(text)
+
+
+def _source_option(name: str) -> str:
+    return f"--dataset {name}" if name in DATASETS else f"--data {shlex.quote(name)}"

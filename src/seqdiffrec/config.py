@@ -1,0 +1,161 @@
+"""`RunConfig`: what a training run is made from; composed of the components' settings, read from TOML recipes."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+
+from seqdiffrec.data import DATASETS, Dataset, load_corpus
+from seqdiffrec.inference import RECOMMENDERS, Recommender
+from seqdiffrec.models import MODELS
+from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
+from seqdiffrec.training import TrainingConfig
+
+SECTIONS = ("data", "model", "training")
+
+
+class DataConfig(Settings):
+    """Which log, and how it is prepared and split.
+
+    dataset: a named one; file: a log of one's own, with its column names and preparation. Give one of the two.
+    data_root: where to look for a named dataset first.
+    min_user, min_item, drop_repeats: preparation of ``file``; a named dataset has its own.
+    validation_time, test_time: split all users at these times; without them the split is leave-one-out.
+    """
+
+    dataset: str | None = None
+    data_root: str | None = None
+    file: str | None = None
+    user: str = "user_id"
+    item: str = "item_id"
+    time: str | None = None
+    min_user: Annotated[int, Field(ge=1)] = 1
+    min_item: Annotated[int, Field(ge=1)] = 1
+    drop_repeats: bool = False
+    validation_time: float | str | None = None
+    test_time: float | str | None = None
+
+    def load(self) -> Dataset:
+        """Read and prepare the data. Raises DataError, or SettingError where not exactly one source is named."""
+        if (self.dataset is None) == (self.file is None):
+            raise SettingError(
+                f"name the data: either a dataset ({', '.join(DATASETS)}) with --dataset, or a file with --data"
+            )
+        times = self.times()
+        if self.dataset is not None:
+            return Dataset.of(load_corpus(self.dataset, self.data_root), times)
+        assert self.file is not None
+        return Dataset.from_file(
+            self.file,
+            user=self.user,
+            item=self.item,
+            time=self.time,
+            min_user=self.min_user,
+            min_item=self.min_item,
+            drop_repeats=self.drop_repeats,
+            times=times,
+        )
+
+    def times(self) -> tuple[Any, Any] | None:
+        """Validation and test time of a split in time; None for leave-one-out. Raises SettingError for half of it."""
+        if self.validation_time is None and self.test_time is None:
+            return None
+        if self.validation_time is None or self.test_time is None:
+            raise SettingError("a split in time needs both data.validation_time and data.test_time")
+        return _moment(self.validation_time, "validation_time"), _moment(self.test_time, "test_time")
+
+
+class RunConfig(Settings):
+    """A whole run: data, a model by name with its settings, training."""
+
+    data: DataConfig = DataConfig()
+    model_name: str = "diffrec"
+    model: dict[str, Any] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Check plain values: the tables ``data``, ``model`` (with its ``name``) and ``training``.
+
+        Raises SettingError for an unknown table or name (with the nearest known one), or a value out of range.
+        """
+        for section in values:
+            if section not in SECTIONS:
+                raise refuse_unknown(section, list(SECTIONS))
+            if not isinstance(values[section], Mapping):
+                raise SettingError(f"{section} must be a table of settings, not {values[section]!r}")
+        model = dict(values.get("model", {}))
+        name = model.pop("name", "diffrec")
+        if name not in MODELS:
+            raise refuse_unknown_model(name)
+        return cls(
+            data=DataConfig.checked(values.get("data", {}), "data."),
+            model_name=name,
+            model=MODELS[name].config_class.checked(model, "model.").model_dump(mode="json"),
+            training=TrainingConfig.checked(values.get("training", {}), "training."),
+        )
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """All settings as plain tables; `of` takes them back. Unset ones are left out, since TOML has no null."""
+        tables = {
+            "data": self.data.model_dump(mode="json"),
+            "model": {"name": self.model_name, **self.model},
+            "training": self.training.model_dump(mode="json"),
+        }
+        return {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+
+    def recommender(self) -> Recommender:
+        """The model to be fitted."""
+        return RECOMMENDERS[self.model_name](**self.model, **self.training.model_dump())
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The tables of a TOML recipe, not yet checked. Raises SettingError where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"recipe {path} is not valid TOML: {error}") from error
+
+
+def with_changes(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """The tables with each ``table.name=value`` set. Raises SettingError where one is not of that form.
+
+    A value is read as TOML; what is no TOML value is taken as text, so that ``model.attention=bidirectional`` works.
+    """
+    result = {name: dict(table) if isinstance(table, Mapping) else table for name, table in values.items()}
+    for change in changes:
+        path, equals, text = change.partition("=")
+        section, dot, name = path.strip().partition(".")
+        if not (equals and dot and name):
+            raise SettingError(f"--set {change}: write table.name=value, for example model.hidden_size=64")
+        if section not in SECTIONS:
+            raise refuse_unknown(section, list(SECTIONS))
+        cast(dict[str, Any], result.setdefault(section, {}))[name] = _value(text.strip())
+    return result
+
+
+def refuse_unknown_model(name: object) -> SettingError:
+    """The error for a model that is not there, with the nearest one that is."""
+    error = refuse_unknown(str(name), list(MODELS))
+    return SettingError(str(error).replace("is not a setting", "is not a model"))
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _moment(value: float | str, name: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise SettingError(f"data.{name} is {value!r}: give a number, as in the log, or an ISO time") from error

@@ -1,0 +1,308 @@
+"""The library's front door: settings in, `fit`, `evaluate`, `recommend`, `save`, `load`."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+import torch
+
+from seqdiffrec.data import Corpus, Dataset, Sequences
+from seqdiffrec.data.vocabulary import places_of
+from seqdiffrec.evaluation import Evaluation, Progress, Ranks, rank_targets, report
+from seqdiffrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoff
+from seqdiffrec.inference.ranking import as_frame, top_items
+from seqdiffrec.models import MODELS, SequenceModel
+from seqdiffrec.models.settings import SettingError, refuse_unknown
+from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
+from seqdiffrec.training.provenance import code_revision, machine, versions
+
+log = logging.getLogger("seqdiffrec")
+
+
+class Recommender:
+    """A model with its settings, its data's vocabulary and, once fitted, its weights.
+
+    Keyword arguments are the settings of the model and of training, all by name; see ``docs/settings.md``.
+    Raises SettingError for an unknown one or a value out of range.
+    """
+
+    model_name: ClassVar[str]
+
+    def __init__(self, **settings: Any):
+        config_class = MODELS[self.model_name].config_class
+        of_training = {name: settings[name] for name in settings if name in TrainingConfig.model_fields}
+        of_model = {name: settings[name] for name in settings if name not in of_training}
+        for name in of_model:
+            if name not in config_class.model_fields:
+                raise refuse_unknown(name, [*config_class.model_fields, *TrainingConfig.model_fields])
+        self.config = config_class.checked(of_model)
+        self.training = TrainingConfig.checked(of_training)
+        self.state = TrainingState()
+        self.run: RunFolder | None = None
+        self._model: SequenceModel | None = None
+        self._vocabulary: pl.DataFrame | None = None
+        self._corpus: Corpus | None = None
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Dataset,
+        *,
+        out: str | Path | None = None,
+        resume: bool = False,
+        reporter: Reporter | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> Self:
+        """Train on ``data.split.train``, choosing the epoch with the best validation NDCG@10.
+
+        out: a run's folder, where checkpoints and the best weights go; without it all stays in memory.
+        resume: go on with the run in ``out``, which must have the same settings and data.
+        reporter: takes progress; by default it is shown on standard error.
+        facts: what else to note in the run's record, such as the command.
+        Raises RunError for a folder that cannot be used, TrainingInterrupted on Ctrl-C, TrainingDiverged where the
+        loss is no longer a number.
+        """
+        run = RunFolder.open(Path(out)) if resume and out is not None else None
+        if run is not None:
+            self._check_same(run, data.corpus)
+        torch_seed = self.training.seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed)
+            model = MODELS[self.model_name](self.config, data.corpus.num_items)
+        if reporter is None:
+            reporter = TerminalReporter(self.training.epochs)
+        if run is None and out is not None:
+            run = self._new_run(Path(out), data.corpus, facts or {})
+        trainer = Trainer(model, data.split, self.training, reporter, run)
+        if resume:
+            trainer.resume()
+        self._take(model, data.corpus, None)
+        self.state, self.run = trainer.train(), run
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write a fitted model as a run's folder, whole or not at all. Raises RunError where there is one already."""
+        assert_fitted(self._model)
+        if self._corpus is None:
+            raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
+        run = self._new_run(Path(path), self._corpus, {})
+        weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
+        run.save_final(self.state, weights)
+        self.run = run
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recommender":
+        """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken."""
+        run = RunFolder.open(Path(path))
+        name = run.record["settings"]["model"]
+        if name not in RECOMMENDERS:
+            raise RunError(f"{path} holds a model {name!r}, which this version does not have")
+        settings = run.record["settings"]
+        recommender = RECOMMENDERS[name](**settings["model_settings"], **settings["training"])
+        model = MODELS[name](recommender.config, run.record["corpus"]["items"])
+        model.load_state_dict(run.load_weights())
+        recommender._take(model, run.corpus(), run.items())
+        recommender.run = run
+        recommender.state = run.state()
+        return recommender
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        users: Iterable[Any],
+        k: int = 10,
+        *,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        exclude_items: Iterable[Any] | None = None,
+    ) -> pl.DataFrame:
+        """The k items that each user most probably takes next, after their whole history in the corpus.
+
+        filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
+        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
+        Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
+        """
+        corpus = self.corpus
+        rows = np.array([corpus.user_index(user) for user in users], dtype=np.int64)
+        keys = corpus.user_ids.gather(rows).alias("user_id")
+        allowed = (items_to_recommend, exclude_items)
+        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, *allowed)
+
+    def recommend_sequences(
+        self,
+        histories: Sequence[Iterable[Any]],
+        k: int = 10,
+        *,
+        filter_viewed: bool = True,
+        items_to_recommend: Iterable[Any] | None = None,
+        exclude_items: Iterable[Any] | None = None,
+    ) -> pl.DataFrame:
+        """The same for histories of item ids, oldest first, of people whom training has not seen.
+
+        Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
+        most popular items, with a warning. The frame has ``history``, counted from 0, in place of user_id.
+        """
+        known = [self._known_items(history, number) for number, history in enumerate(histories)]
+        lengths = np.array([len(items) for items in known], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        items = np.concatenate([np.empty(0, np.int32), *known])
+        for number in np.flatnonzero(lengths == 0).tolist():
+            log.warning("history %d has no known item: it gets the most popular items", number)
+        keys = pl.int_range(0, len(known), eager=True).alias("history")
+        allowed = (items_to_recommend, exclude_items)
+        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, *allowed)
+
+    def evaluate(
+        self, data: Dataset, *, ks: Sequence[int] = DEFAULT_CUTOFFS, part: str = "test", progress: Progress | None = None
+    ) -> Evaluation:
+        """HR, NDCG and MRR by full ranking, with seen items kept and removed. ``part`` is test or validation.
+
+        Raises RunError where ``data`` is not the corpus of training, SettingError for a k above the catalogue's size.
+        """
+        for k in ks:
+            check_k(k, self.model.num_items)
+        return report(self.rank(data, part=part, progress=progress), self.model.num_items, ks)
+
+    def rank(self, data: Dataset, *, part: str = "test", progress: Progress | None = None) -> Ranks:
+        """The rank of each case's target under both protocols."""
+        if part not in ("test", "validation"):
+            raise SettingError(f"part is {part!r}; give test or validation")
+        if self._corpus is not None and data.corpus.content_hash != self._corpus.content_hash:
+            raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
+        if self._corpus is None and self.run is not None:
+            self.run.check_corpus(data.corpus)
+        cases = data.split.test if part == "test" else data.split.validation
+        return rank_targets(self.model.predict_histories, cases, self.model.num_items, progress=progress)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> SequenceModel:
+        """The torch module. Raises SettingError before `fit`."""
+        return assert_fitted(self._model)
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus of training. Raises RunError where the run's folder no longer has it."""
+        assert_fitted(self._model)
+        if self._corpus is None:
+            raise RunError("the run's folder has no corpus, so its users are not known here; ask with a history instead")
+        return self._corpus
+
+    @property
+    def vocabulary(self) -> pl.DataFrame:
+        """item_id and title; row j belongs to item index j + 1."""
+        assert_fitted(self._model)
+        assert self._vocabulary is not None
+        return self._vocabulary
+
+    def _rank(
+        self,
+        histories: Sequences,
+        keys: pl.Series,
+        k: int,
+        filter_viewed: bool,
+        items_to_recommend: Iterable[Any] | None,
+        exclude_items: Iterable[Any] | None,
+    ) -> pl.DataFrame:
+        check_k(k, self.model.num_items)
+        allowed = torch.ones(self.model.num_items, dtype=torch.bool)
+        if items_to_recommend is not None:
+            allowed[:] = False
+            allowed[self._columns(items_to_recommend)] = True
+        if exclude_items is not None:
+            allowed[self._columns(exclude_items)] = False
+        found = top_items(self.model.predict_histories, histories, k, allowed, filter_viewed=filter_viewed)
+        return as_frame(keys, *found, self.vocabulary)
+
+    def _columns(self, item_ids: Iterable[Any]) -> torch.Tensor:
+        ids = list(item_ids)
+        places = places_of(ids, self.vocabulary["item_id"])
+        if (places < 0).any():
+            unknown = [ids[place] for place in np.flatnonzero(places < 0)[:3].tolist()]
+            raise SettingError(f"items {unknown} are not in the catalogue of {self.model.num_items} items")
+        return torch.from_numpy(places)
+
+    def _known_items(self, history: Iterable[Any], number: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+        ids = list(history)
+        places = places_of(ids, self.vocabulary["item_id"]) if ids else np.empty(0, np.int64)
+        unknown = [ids[place] for place in np.flatnonzero(places < 0).tolist()]
+        if unknown:
+            named = ", ".join(repr(item) for item in unknown[:3])
+            log.warning("history %d: %d of %d items are unknown and skipped: %s", number, len(unknown), len(ids), named)
+        return (places[places >= 0] + 1).astype(np.int32)
+
+    def _take(self, model: SequenceModel, corpus: Corpus | None, vocabulary: pl.DataFrame | None) -> None:
+        if vocabulary is None:
+            assert corpus is not None
+            vocabulary = corpus.vocabulary()
+        self._model, self._corpus, self._vocabulary = model, corpus, vocabulary
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "model": self.model_name,
+            "model_settings": self.config.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+    def _new_run(self, path: Path, corpus: Corpus, facts: dict[str, Any]) -> RunFolder:
+        made_by = {"versions": versions(), "revision": code_revision(), "machine": machine()}
+        return RunFolder.create(path, self._settings(), corpus, {**made_by, **facts})
+
+    def _check_same(self, run: RunFolder, corpus: Corpus) -> None:
+        run.check_corpus(corpus)
+        mine, theirs = self._settings(), run.record["settings"]
+        for part in ("model_settings", "training"):
+            for name in mine[part]:
+                # More epochs or patience than planned may be asked of a run that is cut; all else would mix two runs.
+                if mine[part][name] != theirs[part].get(name) and name not in ("epochs", "patience"):
+                    raise RunError(
+                        f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
+                        "resume it with its own settings, or start a new run"
+                    )
+
+
+class DiffRec(Recommender):
+    """Diffusion over the target item (arXiv 2304.04541). Settings: `seqdiffrec.models.DiffRecConfig`."""
+
+    model_name = "diffrec"
+
+
+class SASRec(Recommender):
+    """Causal Transformer with full cross-entropy. Settings: `seqdiffrec.models.SASRecConfig`."""
+
+    model_name = "sasrec"
+
+
+class Popularity(Recommender):
+    """The most frequent items for everybody."""
+
+    model_name = "popularity"
+
+
+RECOMMENDERS: dict[str, type[Recommender]] = {kind.model_name: kind for kind in (DiffRec, SASRec, Popularity)}
+
+
+def load(path: str | Path) -> Recommender:
+    """Open a run's folder; see `Recommender.load`."""
+    return Recommender.load(path)
+
+
+def assert_fitted(model: SequenceModel | None) -> SequenceModel:
+    """The model, or a SettingError that says to call `fit` first."""
+    if model is None:
+        raise SettingError("this model is not fitted yet: call fit(data), or load a run")
+    return model
+
+
+def check_k(k: int, num_items: int) -> None:
+    """Raise SettingError where no list of k items can be made from the catalogue."""
+    try:
+        check_cutoff(k, num_items)
+    except ValueError as error:
+        raise SettingError(str(error)) from error

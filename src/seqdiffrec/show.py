@@ -1,0 +1,114 @@
+"""How results look in a terminal: tables on standard output, notices and the next step on standard error."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from seqdiffrec.evaluation import Progress
+from seqdiffrec.training import RunFolder
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+PROTOCOLS = {"seen_kept": "all items ranked", "seen_removed": "seen items removed"}
+
+
+def error(message: str) -> None:
+    """What went wrong."""
+    ERR.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def notice(message: str) -> None:
+    """Something to know."""
+    ERR.print(escape(message))
+
+
+def next_step(command: str, label: str = "Next") -> None:
+    """The command to try next."""
+    ERR.print(f"{label}: [bold]{escape(command)}[/]")
+
+
+def facts(values: Mapping[str, Any]) -> None:
+    """Names and values, a line each."""
+    width = max(map(len, values))
+    for name, value in values.items():
+        shown = f"{value:,}" if isinstance(value, int) else str(value)
+        OUT.print(f"{name:<{width}}  {escape(shown)}")
+
+
+def metrics(of: Mapping[str, Mapping[str, float]]) -> None:
+    """A row a protocol, a column a metric."""
+    table = Table()
+    table.add_column("")
+    names = [name for name in next(iter(of.values())) if not name.startswith("MRR@")]
+    for name in names:
+        table.add_column(name, justify="right")
+    for protocol, values in of.items():
+        table.add_row(PROTOCOLS[protocol], *(f"{values[name]:.4f}" for name in names))
+    OUT.print(table)
+
+
+def frame(rows: pl.DataFrame) -> None:
+    """A frame as a table; scores as percentages."""
+    table = Table()
+    for name, kind in rows.schema.items():
+        table.add_column("probability" if name == "score" else name, justify="right" if kind.is_numeric() else "left")
+    for row in rows.iter_rows(named=True):
+        cells = [f"{value:.2%}" if name == "score" else str(value) for name, value in row.items()]
+        table.add_row(*map(escape, cells))
+    OUT.print(table)
+
+
+def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables of plain values as TOML."""
+    blocks = ["\n".join([f"[{name}]", *(f"{key} = {_toml(v)}" for key, v in of.items())]) for name, of in tables.items()]
+    return "\n\n".join(blocks)
+
+
+def run(folder: RunFolder) -> None:
+    """A run's settings, data, versions and course."""
+    record = folder.record
+    history = folder.state().history
+    corpus = record["corpus"]
+    facts(
+        {
+            "run": str(folder.path),
+            "status": record["status"],
+            "model": record["settings"]["model"],
+            "data": f"{corpus['name']}: {corpus['users']:,} users, {corpus['items']:,} items, {corpus['actions']:,} actions",
+            "corpus hash": corpus["content_hash"],
+            "command": record.get("command", "(from Python)"),
+            "revision": record["revision"] or "(not from a checkout)",
+            "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        }
+    )
+    print(toml({"model": record["settings"]["model_settings"], "training": record["settings"]["training"]}))
+    for row in history:
+        kept = row["validation"]["seen_kept"]
+        mark = " *" if row["epoch"] == (record["best"] or {}).get("epoch") else ""
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in row["train"].items())
+        print(f"epoch {row['epoch']:>3}  {losses}  validation NDCG@10 {kept['NDCG@10']:.4f}{mark}")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress | None]:
+    """A bar with time left, for work that tells how far it is; none where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with Bar(console=ERR, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

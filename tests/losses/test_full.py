@@ -1,0 +1,91 @@
+"""The cross-entropy over the catalogue against torch's own, value and gradients."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seqdiffrec.losses import catalogue_cross_entropy
+
+
+def inputs(rows: int = 7, size: int = 5, num_items: int = 9, dtype: torch.dtype = torch.float64, scale: float = 1.0):
+    draw = torch.Generator().manual_seed(rows)
+    h = torch.randn(rows, size, generator=draw, dtype=dtype) * scale
+    weight = torch.randn(num_items + 1, size, generator=draw, dtype=dtype)
+    bias = torch.randn(num_items + 1, generator=draw, dtype=dtype)
+    targets = torch.randint(1, num_items + 1, (rows,), generator=draw)
+    return h.requires_grad_(), weight.requires_grad_(), bias.requires_grad_(), targets
+
+
+def reference(h, weight, bias, targets):
+    """Rows 1.. only: the padding row is not there at all."""
+    return F.cross_entropy(F.linear(h, weight[1:], None if bias is None else bias[1:]), targets - 1, reduction="none")
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_value_and_gradients_are_torchs(with_bias, rows):
+    h, weight, bias, targets = inputs(rows)
+    wanted_of = [h, weight, bias] if with_bias else [h, weight]
+    upstream = torch.linspace(-1, 2, rows, dtype=torch.float64)
+    results = []
+    for function in (catalogue_cross_entropy, reference):
+        loss = function(h, weight, bias if with_bias else None, targets)
+        results.append((loss, *torch.autograd.grad(loss, wanted_of, upstream)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_repeated_targets_add_up():
+    h, weight, bias, _ = inputs()
+    targets = torch.full((7,), 4)
+    ours, theirs = (
+        torch.autograd.grad(function(h, weight, bias, targets).sum(), weight)[0]
+        for function in (catalogue_cross_entropy, reference)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_padding_is_no_candidate_and_gets_no_gradient():
+    h, weight, bias, targets = inputs()
+    with torch.no_grad():
+        before = catalogue_cross_entropy(h, weight, bias, targets)
+        weight[0], bias[0] = 100.0, 1000.0
+    loss = catalogue_cross_entropy(h, weight, bias, targets)
+    torch.testing.assert_close(loss, before, rtol=0, atol=0)
+    loss.sum().backward()
+    assert not weight.grad[0].any() and not bias.grad[0].any()
+    assert weight.grad[1:].any() and bias.grad[1:].any()
+
+
+def test_by_hand():
+    """Two items with logits 0 and log 3: probabilities 1/4 and 3/4."""
+    h = torch.tensor([[1.0], [1.0]])
+    weight = torch.tensor([[50.0], [0.0], [math.log(3)]])
+    loss = catalogue_cross_entropy(h, weight, None, torch.tensor([1, 2]))
+    assert loss.tolist() == pytest.approx([math.log(4), math.log(4 / 3)], rel=1e-6)
+
+
+def test_large_logits_do_not_overflow():
+    h, weight, bias, targets = inputs(dtype=torch.float32, scale=1e4)
+    loss = catalogue_cross_entropy(h, weight, bias, targets)
+    torch.testing.assert_close(loss, reference(h, weight, bias, targets))
+    loss.sum().backward()
+    assert all(bool(part.grad.isfinite().all()) for part in (h, weight, bias))
+
+
+def test_bfloat16_autocast_stays_close_and_returns_float32():
+    h, weight, bias, targets = inputs(rows=64, size=32, num_items=40, dtype=torch.float32, scale=0.3)
+    exact = reference(h, weight, bias, targets)
+    exact_gradients = torch.autograd.grad(exact.mean(), [h, weight, bias])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = catalogue_cross_entropy(h, weight, bias, targets)
+    gradients = torch.autograd.grad(loss.mean(), [h, weight, bias])
+    assert loss.dtype == torch.float32
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
+    # A bfloat16 number has 8 bits: relative steps of 0.004.
+    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0.02)
+    assert not torch.equal(loss, exact)
+    for ours, theirs in zip(gradients, exact_gradients, strict=True):
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()

@@ -1,0 +1,165 @@
+"""The encoder over ragged tokens against torch's own layers over padded ones, with the same weights."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqdiffrec.models.attention import RaggedAttention
+from seqdiffrec.models.encoder import Encoder, EncoderConfig, EncoderLayer, initialize
+
+LENGTHS = [5, 1, 9, 3, 12]
+
+
+def make(**settings: object) -> Encoder:
+    config = EncoderConfig(hidden_size=8, num_heads=2, dropout=0.0, **settings)
+    torch.manual_seed(0)
+    encoder = Encoder(config)
+    initialize(encoder, 0.4)
+    with torch.no_grad():  # norms and biases that are not the neutral ones
+        for name, parameter in encoder.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                parameter += 0.3 * torch.randn_like(parameter)
+    return encoder.eval()
+
+
+def torch_layer(layer: EncoderLayer, activation: str, norm_first: bool) -> nn.TransformerEncoderLayer:
+    size, wide = layer.narrow.out_features, layer.narrow.in_features
+    twin = nn.TransformerEncoderLayer(
+        size, layer.num_heads, wide, 0.0, activation=activation, batch_first=True, norm_first=norm_first
+    )
+    copies = {
+        twin.self_attn.in_proj_weight: torch.cat([layer.query.weight, layer.key_value.weight]),
+        twin.self_attn.in_proj_bias: torch.cat([layer.query.bias, layer.key_value.bias]),
+        twin.self_attn.out_proj.weight: layer.output.weight,
+        twin.self_attn.out_proj.bias: layer.output.bias,
+        twin.linear1.weight: layer.wide.weight,
+        twin.linear1.bias: layer.wide.bias,
+        twin.linear2.weight: layer.narrow.weight,
+        twin.linear2.bias: layer.narrow.bias,
+        twin.norm1.weight: layer.attention_norm.weight,
+        twin.norm1.bias: layer.attention_norm.bias,
+        twin.norm2.weight: layer.feed_forward_norm.weight,
+        twin.norm2.bias: layer.feed_forward_norm.bias,
+    }
+    with torch.no_grad():
+        for theirs, ours in copies.items():
+            theirs.copy_(ours)
+    return twin
+
+
+def padded(encoder: Encoder, x: Tensor, lengths: list[int], config: dict[str, object], causal: bool) -> Tensor:
+    """All places of all sequences, by torch's layers over a padded batch; flat again."""
+    activation, norm_first = str(config.get("activation", "gelu")), bool(config.get("norm_first", False))
+    batch = nn.utils.rnn.pad_sequence(list(x.split(lengths)), batch_first=True, padding_value=7.0)
+    real = torch.arange(batch.shape[1]) < torch.tensor(lengths)[:, None]
+    later = torch.ones(batch.shape[1], batch.shape[1], dtype=torch.bool).triu(1) if causal else None
+    h = encoder.input_norm(batch)
+    for layer in encoder.layers:
+        assert isinstance(layer, EncoderLayer)
+        h = torch_layer(layer, activation, norm_first)(h, src_mask=later, src_key_padding_mask=~real)
+    return encoder.output_norm(h)[real]
+
+
+def flat() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    lengths = torch.tensor(LENGTHS)
+    rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    places = torch.cat([torch.arange(length) for length in LENGTHS])
+    offsets = torch.tensor([0, *LENGTHS]).cumsum(0)
+    x = torch.randn(len(rows), 8, generator=torch.Generator().manual_seed(3))
+    return x, rows, places, offsets
+
+
+SETTINGS: list[dict[str, object]] = [
+    {},
+    {"norm_first": True},
+    {"activation": "relu", "num_layers": 3, "input_norm": False},
+    {"num_layers": 1, "feed_forward_factor": 2},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_against_torchs_layers(settings, causal):
+    encoder = make(**settings)
+    x, rows, places, offsets = flat()
+    expected = padded(encoder, x, LENGTHS, settings, causal)
+    for read in (torch.arange(len(x)), offsets[1:] - 1, torch.tensor([7, 2, 7])):
+        if causal:
+            out = encoder.causal(x, rows, places, offsets, read)
+        else:
+            out = encoder.bidirectional(x, rows, offsets, read)
+        torch.testing.assert_close(out, expected[read], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_targets_over_a_shared_history_against_torchs_layers(settings):
+    """A target that sees k items comes out as the last place of a causal sequence of those k items and itself."""
+    encoder = make(**settings)
+    x, rows, places, offsets = flat()
+    target_rows, target_places = torch.tensor([2, 0, 2, 4, 1, 3, 0]), torch.tensor([9, 2, 1, 12, 1, 0, 5])
+    targets = torch.randn(7, 8, generator=torch.Generator().manual_seed(4))
+    history = encoder.encode_history(x, rows, places, offsets)
+    out = encoder.attend_to_history(targets, history, RaggedAttention(target_rows, target_places, offsets))
+    sequences = [
+        torch.cat([x[offsets[row] : offsets[row] + seen], targets[i : i + 1]])
+        for i, (row, seen) in enumerate(zip(target_rows.tolist(), target_places.tolist(), strict=True))
+    ]
+    lengths = [len(sequence) for sequence in sequences]
+    expected = padded(encoder, torch.cat(sequences), lengths, settings, causal=True)
+    torch.testing.assert_close(out, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
+
+
+def test_gradients_against_torchs_layers():
+    encoder = make()
+    x, rows, _, offsets = flat()
+    x.requires_grad_()
+    upstream = torch.randn(len(LENGTHS), 8, generator=torch.Generator().manual_seed(5))
+    last = offsets[1:] - 1
+    (ours,) = torch.autograd.grad(encoder.bidirectional(x, rows, offsets, last), x, upstream)
+    (theirs,) = torch.autograd.grad(padded(encoder, x, LENGTHS, {}, causal=False)[last], x, upstream)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"dropout": 0.5, "input_dropout": False}])
+def test_dropout_acts_in_training_only(settings):
+    encoder = Encoder(EncoderConfig(hidden_size=8, **settings))
+    initialize(encoder, 0.4)
+    x, rows, _, offsets = flat()
+    read = torch.arange(len(x))
+    runs = [encoder.bidirectional(x, rows, offsets, read) for _ in range(2)]
+    assert not torch.equal(*runs)
+    encoder.eval()
+    runs = [encoder.bidirectional(x, rows, offsets, read) for _ in range(2)]
+    assert torch.equal(*runs)
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    module = nn.ModuleList([Encoder(EncoderConfig(hidden_size=64)), nn.Embedding(500, 64, padding_idx=0)])
+    initialize(module, 0.02)
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any()
+        elif "norm" in name:
+            assert bool((parameter == 1).all())
+        else:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.05), name
+    assert not module[1].weight[0].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"dropout": 1.5}, "less than 1"),
+        ({"dropout": -0.1}, "greater than or equal to 0"),
+        ({"hidden_size": 10, "num_heads": 4}, "hidden_size, 10, must be a multiple of num_heads, 4"),
+        ({"hidden_size": 7}, "multiple of 2"),
+        ({"num_heads": 0}, "greater than or equal to 1"),
+        ({"hiden_size": 64}, "hiden_size"),
+        ({"max_length": 1}, "greater than or equal to 2"),
+        ({"activation": "tanh"}, "'gelu' or 'relu'"),
+    ],
+)
+def test_settings_that_make_no_encoder_are_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        EncoderConfig(**settings)
