@@ -1,6 +1,7 @@
 """Attention and dropout over ragged tokens."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,10 +11,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Sequences of similar length, padded to their longest: b sequences, up to Q queries and K keys each."""
+    """b sequences of like length, padded to Q queries and K keys each, as stretches of all padded queries and keys."""
 
-    query_index: Int64[Tensor, "b Q"]
-    key_index: Int64[Tensor, "b K"]
+    queries: slice
+    keys: slice
     hidden: Tensor  # bool (b, 1, Q, K): keys that a query must not see
 
 
@@ -35,19 +36,21 @@ class RaggedAttention:
         first_query = queries.cumsum(0) - queries
         size = torch.frexp(torch.maximum(lengths, queries).clamp(min=8).double() - 0.5).exponent
         self.chunks: list[_Chunk] = []
-        position = torch.empty_like(rows)  # of each query among the padded queries of all chunks
-        taken = 0
+        query_index: list[Tensor] = []
+        key_index: list[Tensor] = []
         for exponent in size[queries > 0].unique().tolist():
             members = torch.nonzero((size == exponent) & (queries > 0)).squeeze(1)
             slot, is_query = _padded(queries[members])
-            query_index = by_row[first_query[members, None] + slot * is_query]
+            query = by_row[first_query[members, None] + slot * is_query]  # (b, Q)
             key_slot, is_key = _padded(lengths[members])
-            key_index = offsets[members, None] + key_slot * is_key
-            hidden = key_slot[:, None, :] >= places[query_index][:, :, None]
-            position[query_index[is_query]] = taken + torch.nonzero(is_query.flatten()).squeeze(1)
-            taken += is_query.numel()
-            self.chunks.append(_Chunk(query_index, key_index.clamp(max=int(offsets[-1]) - 1), hidden[:, None]))
-        self.position = position
+            key = offsets[members, None] + key_slot  # (b, K)
+            hidden = key_slot[:, None, :] >= places[query][:, :, None]
+            self.chunks.append(
+                _Chunk(_after(query_index, query.numel()), _after(key_index, key.numel()), hidden[:, None])
+            )
+            query_index.append(torch.where(is_query, query, PAD).flatten())
+            key_index.append(torch.where(is_key, key, PAD).flatten())
+        self.query_index, self.key_index = torch.cat(query_index), torch.cat(key_index)
 
     def __call__(
         self,
@@ -59,23 +62,84 @@ class RaggedAttention:
     ) -> Float[Tensor, "n H d"]:
         """Attend; ``own`` is the key and value of the query's own place, seen by that query alone."""
         query = query * query.shape[-1] ** -0.5
-        own_score = None if own is None else (query * own[0]).sum(-1, keepdim=True)  # (n, H, 1)
+        own_score = None if own is None else _pad((query * own[0]).sum(-1), self.query_index)  # (padded, H)
+        query, key, value = _pad(query, self.query_index), _pad(key, self.key_index), _pad(value, self.key_index)
         outputs: list[Tensor] = []
         own_weights: list[Tensor] = []
         for chunk in self.chunks:
+            b, _, num_queries, num_keys = chunk.hidden.shape
             # (b, H, Q, d) @ (b, H, d, K) -> (b, H, Q, K)
-            scores = query[chunk.query_index].transpose(1, 2) @ key[chunk.key_index].permute(0, 2, 3, 1)
+            scores = _split(query[chunk.queries], b, num_queries) @ _split(key[chunk.keys], b, num_keys).mT
             scores = scores.masked_fill(chunk.hidden, float("-inf"))
             if own_score is not None:
-                scores = torch.cat([own_score[chunk.query_index].transpose(1, 2), scores], dim=-1)
+                scores = torch.cat([_split(own_score[chunk.queries, :, None], b, num_queries), scores], dim=-1)
             weights = dropout(scores.softmax(-1), dropout_rate)
             if own_score is not None:
-                own_weights.append(weights[..., :1].transpose(1, 2).flatten(0, 1))
+                own_weights.append(weights[..., 0].transpose(1, 2).flatten(0, 1))
                 weights = weights[..., 1:]
-            attended = weights @ value[chunk.key_index].transpose(1, 2)
-            outputs.append(attended.transpose(1, 2).flatten(0, 1))
-        attended = torch.cat(outputs)[self.position]
-        return attended if own is None else attended + torch.cat(own_weights)[self.position] * own[1]
+            outputs.append((weights @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
+        attended = _unpad(torch.cat(outputs), self.query_index)
+        return attended if own is None else attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own[1]
+
+
+PAD = -1
+
+
+class _Pad(torch.autograd.Function):
+    """Rows to padded rows, zeros where the index is `PAD`. Every row goes to one place at most, so nothing is summed."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.count = len(rows)
+        return _spread(rows, index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _collect(gradients[0], ctx.saved_tensors[0], ctx.count), None
+
+
+class _Unpad(torch.autograd.Function):
+    """The way back from `_Pad`: padded rows to rows."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return _collect(padded, index, int((index != PAD).sum()))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _spread(gradients[0], ctx.saved_tensors[0]), None
+
+
+def _pad(rows: Tensor, index: Int64[Tensor, " P"]) -> Tensor:
+    return cast(Tensor, _Pad.apply(rows, index))
+
+
+def _unpad(padded: Tensor, index: Int64[Tensor, " P"]) -> Tensor:
+    return cast(Tensor, _Unpad.apply(padded, index))
+
+
+def _spread(rows: Tensor, index: Tensor) -> Tensor:
+    real = torch.nonzero(index != PAD).squeeze(1)
+    padded = rows.new_zeros((len(index), *rows.shape[1:]))
+    return padded.index_copy_(0, real, rows.index_select(0, index[real]))
+
+
+def _collect(padded: Tensor, index: Tensor, count: int) -> Tensor:
+    real = torch.nonzero(index != PAD).squeeze(1)
+    rows = padded.new_zeros((count, *padded.shape[1:]))
+    return rows.index_copy_(0, index[real], padded.index_select(0, real))
+
+
+def _split(padded: Float[Tensor, "P H d"], count: int, length: int) -> Float[Tensor, "b H L d"]:
+    return padded.unflatten(0, (count, length)).transpose(1, 2)
+
+
+def _after(parts: list[Tensor], count: int) -> slice:
+    """The stretch that ``count`` more entries will take behind those of ``parts``."""
+    start = sum(len(part) for part in parts)
+    return slice(start, start + count)
 
 
 def _padded(lengths: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, "b L"], Tensor]:
@@ -95,6 +159,6 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     if x.device.type != "cpu":
         return F.dropout(x, rate)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    threshold = round(rate * 2**16) - 2**15
+    threshold = min(round(rate * 2**16), 2**16 - 1) - 2**15
     keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= threshold
     return x * keep.to(x.dtype).mul_(2**16 / (2**15 - threshold))

@@ -21,13 +21,13 @@ from seqdiffrec.models.encoder import Encoder, EncoderConfig
 class Conditioned:
     """A denoiser that has seen the histories of a batch of R targets.
 
-    items: item index of each noised place; 0 where not known (the target, at inference).
+    h0: clean representation of each noised place; zeros where it is not known (the target, at inference).
     of_target: the target, 0..R-1, whose example each noised place belongs to.
     back: how many places each noised place stands before its target, 0 for the target itself.
     denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``.
     """
 
-    items: Int64[Tensor, " P"]
+    h0: Float[Tensor, "P D"]
     of_target: Int64[Tensor, " P"]
     back: Int64[Tensor, " P"]
     denoise: Callable[[Float[Tensor, "P D"], Int64[Tensor, " R"]], Float[Tensor, "P D"]]
@@ -86,14 +86,14 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
         items = torch.empty_like(rows)
         items[is_target], items[~is_target] = batch.targets, batch.tokens
         noised = torch.nonzero(back < self.noised_items).squeeze(1)
+        h0 = table.embed(items)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            clean = table.embed(items * (back >= self.noised_items))
-            h = clean.index_copy(0, noised, hn.to(clean.dtype))
+            h = h0.index_copy(0, noised, hn)
             h = self._add_position(h, self.max_length - 1 - back) + self.step_table[step[rows]]
             return self.encoder.bidirectional(h, rows, offsets, noised)
 
-        return Conditioned(items[noised], rows[noised], back[noised], denoise)
+        return Conditioned(h0[noised], rows[noised], back[noised], denoise)
 
 
 class SharedHistoryDenoiser(DenoiseSequentialRecommender):
@@ -106,8 +106,9 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
         """Encode the histories once."""
         rows, places = batch.locate_tokens()
-        clean = self._add_position(table.embed(batch.tokens), places)
-        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
+        # One look-up for both: each costs a pass over the whole table in the backward pass.
+        clean, h0 = table.embed(torch.cat([batch.tokens, batch.targets])).split([len(rows), len(batch.targets)])
+        history = self.encoder.encode_history(self._add_position(clean, places), rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
@@ -115,4 +116,4 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
             return self.encoder.attend_to_history(h, history, attention)
 
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)
-        return Conditioned(batch.targets, of_target, torch.zeros_like(of_target), denoise)
+        return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise)

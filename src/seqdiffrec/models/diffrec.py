@@ -106,7 +106,7 @@ class DiffRec(SequenceModel):
         """Algorithm 1, lines 3 to 11, and line 15: one step and one noise draw for each target."""
         step, probability = self.step_sampler.sample(len(batch.targets))
         conditioned = self.denoiser.condition(batch, self.table)
-        h0 = self.table.embed(conditioned.items)
+        h0 = conditioned.h0
         hn = self.process.add_noise(h0, step[conditioned.of_target], torch.randn_like(h0))
         h0_hat = conditioned.denoise(hn, step)
         recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch.targets).mean()

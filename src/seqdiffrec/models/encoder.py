@@ -134,7 +134,7 @@ class EncoderLayer(nn.Module):
         x: Float[Tensor, "n D"],
         keys_values: KeysValues,
         attention: RaggedAttention,
-        own: KeysValues | None = None,
+        own: tuple[Float[Tensor, "n H d"], Float[Tensor, "n H d"]] | None = None,
     ) -> Float[Tensor, "n D"]:
         """Pass the querying places ``x`` through the layer."""
         rate = self.rate if self.training else 0.0
