@@ -1,0 +1,5 @@
+"""``python -m seqdiffrec`` is the command line."""
+
+from seqdiffrec.cli import main
+
+main()
