@@ -15,6 +15,7 @@ from benchmarks import ranking_speed, training_speed
 from benchmarks.machine import describe
 from benchmarks.pairs import LEAST_ROUNDS
 from benchmarks.workload import load
+from seqdiffrec.data.datasets import DATA_ROOT_VARIABLE
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.training.loop import pick_device
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=NAMES, help="one benchmark; all without")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/NAME.json")
-    parser.add_argument("--data-root", default=os.environ.get("SEQDIFFREC_DATA_ROOT"), help="folder with Beauty")
+    parser.add_argument("--data-root", default=os.environ.get(DATA_ROOT_VARIABLE), help="folder with Beauty")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often the systems take turns")
     parser.add_argument("--steps", type=int, default=10, help="training steps of a system in a round")
@@ -70,7 +71,7 @@ def show(record: dict[str, Any]) -> None:
         table.add_column(column.replace("_", " "), justify="right" if column else "left")
     for name, row in record["rows"].items():
         table.add_row(name, *(shown(row[column]) for column in columns))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     facts = {"settings": record["settings"], **record["machine"], "revision": record["revision"]}
     if "matmul_gflop_per_second" in record:
@@ -79,9 +80,10 @@ def show(record: dict[str, Any]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A number, or a median with its spread."""
+    """A number, or a median with its spread; three digits that count."""
     if isinstance(value, dict):
-        return f"{value['median']:,.3g} ({value['least']:,.3g} to {value['greatest']:,.3g})"
+        median, least, greatest = (f"{float(f'{value[name]:.3g}'):,.10g}" for name in ("median", "least", "greatest"))
+        return f"{median} ({least} to {greatest})"
     return str(value)
 
 

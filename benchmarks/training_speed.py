@@ -13,12 +13,13 @@ import torch
 
 from benchmarks.machine import finish, matmul_rate, peak_memory, peak_memory_alone
 from benchmarks.operations import padded_work, training_flop, work_of
-from benchmarks.pairs import Spread, ratios, take_turns
 from benchmarks.padded_sasrec import PaddedSASRec, padded
+from benchmarks.pairs import Spread, ratios, take_turns
 from benchmarks.workload import SIZE, Workload, models
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import SASRecConfig, SequenceModel
+from seqdiffrec.models.encoder import EncoderConfig
 from seqdiffrec.training import Reporter, Trainer, TrainingConfig
 from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
 
@@ -37,10 +38,10 @@ def batches(train: Sequences, max_length: int, *, shared: bool, seed: int = 0) -
 class TrainerLap:
     """Some training steps of a model through `Trainer`; counts the operations of all batches so far."""
 
-    def __init__(self, model: SequenceModel, load: Workload, config: TrainingConfig, steps: int):
+    def __init__(self, model: SequenceModel, size: EncoderConfig, load: Workload, config: TrainingConfig, steps: int):
         self.trainer = Trainer(model, load.split, config, Reporter())
-        self.batches = batches(load.split.train, model.config.max_length, shared=model.shares_history)
-        self.steps, self.flop, self.targets = steps, 0, 0
+        self.batches = batches(load.split.train, model.max_length, shared=model.shares_history)
+        self.size, self.steps, self.flop, self.targets = size, steps, 0, 0
         model.train()
 
     def __call__(self) -> int:
@@ -51,7 +52,7 @@ class TrainerLap:
             with seeded(trainer.config.seed, 0, trainer.state.step, trainer.device):
                 loss = trainer._step(trainer.optimizer, batch.to(trainer.device))
             trainer.state.add(loss.parts, len(batch.targets), 0.0)
-            self.flop += training_flop(work_of(trainer.model, batch), trainer.model.config, trainer.model.num_items)
+            self.flop += training_flop(work_of(trainer.model, batch), self.size, trainer.model.num_items)
             self.targets += len(batch.targets)
         finish(trainer.device)
         return self.targets - before
@@ -94,7 +95,7 @@ def laps_of(load: Workload, config: TrainingConfig, steps: int, only: str | None
         made[REFERENCE] = PaddedLap(load, config, steps)
     for name, model in models(load.num_items).items():
         if only in (None, name):
-            made[name] = TrainerLap(model, load, config, steps)
+            made[name] = TrainerLap(model, EncoderConfig(**SIZE), load, config, steps)
     return made
 
 

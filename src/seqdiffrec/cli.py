@@ -15,19 +15,19 @@ from typing import Annotated, Any
 # Threads that spin while they wait starve each other on a machine that does something else too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import typer  # noqa: E402 - the setting above must come before torch
+import typer
 
-from seqdiffrec import show  # noqa: E402
-from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes  # noqa: E402
-from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics  # noqa: E402
-from seqdiffrec.data.cache import cache_folder  # noqa: E402
-from seqdiffrec.evaluation import check_ranks_path, report, write_ranks  # noqa: E402
-from seqdiffrec.inference import Recommender, load  # noqa: E402
-from seqdiffrec.inference.recommender import check_k  # noqa: E402
-from seqdiffrec.models import MODELS  # noqa: E402
-from seqdiffrec.models.settings import SettingError  # noqa: E402
-from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted  # noqa: E402
-from seqdiffrec.training.checkpoint import RunFolder, refuse_existing  # noqa: E402
+from seqdiffrec import show
+from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
+from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
+from seqdiffrec.evaluation import check_ranks_path, report, write_ranks
+from seqdiffrec.inference import Recommender, load
+from seqdiffrec.inference.recommender import check_k
+from seqdiffrec.models import MODELS
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.reports import draw_curves, make_record, read_record, write_record
+from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
+from seqdiffrec.training.checkpoint import RunFolder, refuse_existing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, look at and prepare data.")
@@ -120,7 +120,9 @@ def train(
         "data.data_root": data_root,
         "model.name": model,
     }
-    values = with_changes(values, [f"{name}={json.dumps(value)}" for name, value in options.items() if value is not None])
+    values = with_changes(
+        values, [f"{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
+    )
     if model is not None and model not in MODELS:
         raise refuse_unknown_model(model)
     config = RunConfig.of(with_changes(values, changes or []))
@@ -217,6 +219,31 @@ def info(run: Run, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def record(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="The .json file to write; it must not exist.")],
+    note: Annotated[str | None, typer.Option(help="What a reader must know besides.")] = None,
+) -> None:
+    """Write a run's settings, curve and figures as one JSON. Example: seqdiffrec record runs/mine --out mine.json"""
+    recommender = load(run)
+    with show.progress("ranking") as progress:
+        result = make_record(recommender, _data_of(recommender, None, None), note, progress)
+    write_record(result, out)
+    print(f"{out}: test NDCG@10 {result['test']['seen_kept']['NDCG@10']:.4f} with all items ranked")
+    show.next_step(f"seqdiffrec curves {out} --out curves.svg")
+
+
+@app.command()
+def curves(
+    records: Annotated[list[Path], typer.Argument(help="Files that record wrote.")],
+    out: Annotated[Path, typer.Option(help="The .svg or .png file to write.")],
+) -> None:
+    """Draw validation NDCG@10 by epoch. Example: seqdiffrec curves results/*.json --out curves.svg"""
+    draw_curves({path.stem: read_record(path) for path in records}, out)
+    print(out)
+
+
+@app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo")) -> None:
     """Train DiffRec and SASRec on ML-100K, compare them, and show recommendations. Takes some minutes."""
     from seqdiffrec.demo import run_demo
@@ -251,10 +278,11 @@ def _data_of(recommender: Recommender, data: str | None, data_root: str | None) 
     """The run's data: its own corpus, or the one that the user names."""
     assert recommender.run is not None
     settings: dict[str, Any] = recommender.run.record.get("data", {})
-    if data is not None:
-        return _dataset(data, data_root, {name: settings.get(name) for name in ("user", "item", "time")})
-    times = {name: value for name, value in settings.items() if name.endswith("_time")}
-    return Dataset.of(recommender.corpus, RunConfig.of({"data": times}).data.times())
+    if data is None:
+        return Dataset.of(recommender.corpus, RunConfig.of({"data": settings}).data.times())
+    source = {"dataset" if data in DATASETS else "file": data, "data_root": data_root}
+    prepared = {name: value for name, value in settings.items() if name not in ("dataset", "file", "data_root")}
+    return RunConfig.of({"data": prepared | source}).data.load()
 
 
 def _whole_number(text: str, option: str) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import Field
 
-from seqdiffrec.data import DATASETS, Dataset, load_corpus
+from seqdiffrec.data import DATASETS, Corpus, Dataset, load_corpus
 from seqdiffrec.inference import RECOMMENDERS, Recommender
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
@@ -20,7 +20,8 @@ SECTIONS = ("data", "model", "training")
 class DataConfig(Settings):
     """Which log, and how it is prepared and split.
 
-    dataset: a named one; file: a log of one's own, with its column names and preparation. Give one of the two.
+    dataset: a named one; file: a log of one's own, with its column names and preparation, or a folder that ``data
+        prepare`` wrote. Give one of the two.
     data_root: where to look for a named dataset first.
     min_user, min_item, drop_repeats: preparation of ``file``; a named dataset has its own.
     validation_time, test_time: split all users at these times; without them the split is leave-one-out.
@@ -48,6 +49,8 @@ class DataConfig(Settings):
         if self.dataset is not None:
             return Dataset.of(load_corpus(self.dataset, self.data_root), times)
         assert self.file is not None
+        if Path(self.file).is_dir():
+            return Dataset.of(Corpus.load(self.file), times)
         return Dataset.from_file(
             self.file,
             user=self.user,
@@ -73,7 +76,7 @@ class RunConfig(Settings):
 
     data: DataConfig = DataConfig()
     model_name: str = "diffrec"
-    model: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default_factory=dict[str, Any])
     training: TrainingConfig = TrainingConfig()
 
     @classmethod
@@ -105,7 +108,9 @@ class RunConfig(Settings):
             "model": {"name": self.model_name, **self.model},
             "training": self.training.model_dump(mode="json"),
         }
-        return {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+        return {
+            name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()
+        }
 
     def recommender(self) -> Recommender:
         """The model to be fitted."""
@@ -127,7 +132,9 @@ def with_changes(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str,
 
     A value is read as TOML; what is no TOML value is taken as text, so that ``model.attention=bidirectional`` works.
     """
-    result = {name: dict(table) if isinstance(table, Mapping) else table for name, table in values.items()}
+    result: dict[str, Any] = {}
+    for name, table in values.items():
+        result[name] = dict(cast(Mapping[str, Any], table)) if isinstance(table, Mapping) else table
     for change in changes:
         path, equals, text = change.partition("=")
         section, dot, name = path.strip().partition(".")

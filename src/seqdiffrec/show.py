@@ -1,7 +1,7 @@
 """How results look in a terminal: tables on standard output, notices and the next step on standard error."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,7 +68,10 @@ def frame(rows: pl.DataFrame) -> None:
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Tables of plain values as TOML."""
-    blocks = ["\n".join([f"[{name}]", *(f"{key} = {_toml(v)}" for key, v in of.items())]) for name, of in tables.items()]
+    blocks = [
+        "\n".join([f"[{name}]", *(f"{key} = {_toml(v)}" for key, v in of.items() if v is not None)])
+        for name, of in tables.items()
+    ]
     return "\n\n".join(blocks)
 
 
@@ -77,12 +80,13 @@ def run(folder: RunFolder) -> None:
     record = folder.record
     history = folder.state().history
     corpus = record["corpus"]
+    size = f"{corpus['users']:,} users, {corpus['items']:,} items, {corpus['actions']:,} actions"
     facts(
         {
             "run": str(folder.path),
             "status": record["status"],
             "model": record["settings"]["model"],
-            "data": f"{corpus['name']}: {corpus['users']:,} users, {corpus['items']:,} items, {corpus['actions']:,} actions",
+            "data": f"{corpus['name']}: {size}",
             "corpus hash": corpus["content_hash"],
             "command": record.get("command", "(from Python)"),
             "revision": record["revision"] or "(not from a checkout)",
@@ -98,7 +102,7 @@ def run(folder: RunFolder) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress | None]:
+def progress(what: str) -> Generator[Progress | None]:
     """A bar with time left, for work that tells how far it is; none where nobody looks."""
     if not sys.stderr.isatty():
         yield None

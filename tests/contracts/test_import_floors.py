@@ -23,7 +23,8 @@ FLOORS = (
     ("inference",),
     ("serving", "distributed", "reports"),
     ("config",),
-    ("show", "demo"),
+    ("show",),
+    ("demo",),
     ("cli",),
     ("__main__",),
 )

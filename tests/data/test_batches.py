@@ -148,7 +148,9 @@ def test_a_sequence_that_fits_is_one_window():
 
 def test_the_cut_depends_on_the_generator_alone():
     sequences = with_lengths([30, 25, 41])
-    cuts = [cut_windows(sequences, 6, shared=True, prefixes=True, rng=generator(seed)).last.tolist() for seed in (1, 1, 2)]
+    cuts = [
+        cut_windows(sequences, 6, shared=True, prefixes=True, rng=generator(seed)).last.tolist() for seed in (1, 1, 2)
+    ]
     assert cuts[0] == cuts[1] != cuts[2]
 
 
@@ -184,7 +186,8 @@ def test_epochs_come_in_another_order():
     sequences = with_lengths([12, 12, 12])
     windows = cut_windows(sequences, 5, shared=False, prefixes=True, rng=generator())
     orders = [
-        [batch.targets.tolist() for batch in epoch_batches(sequences, windows, 4, generator(seed))] for seed in (0, 0, 1)
+        [batch.targets.tolist() for batch in epoch_batches(sequences, windows, 4, generator(seed))]
+        for seed in (0, 0, 1)
     ]
     assert orders[0] == orders[1] != orders[2]
     assert orders[0] != [batch.targets.tolist() for batch in epoch_batches(sequences, windows, 4, generator(2))]
@@ -202,7 +205,9 @@ def test_sequences_too_short_to_train_give_no_batch(shared):
 def test_history_batch_against_a_loop(lengths, max_length):
     histories = with_lengths(lengths)
     batch = history_batch(histories, max_length)
-    assert examples(batch) == [(tuple(histories[row].tolist()[-(max_length - 1) :]), 0) for row in range(len(histories))]
+    assert examples(batch) == [
+        (tuple(histories[row].tolist()[-(max_length - 1) :]), 0) for row in range(len(histories))
+    ]
     assert batch.rows.tolist() == list(range(len(histories)))
     assert batch.lengths.tolist() == [min(length, max_length - 1) for length in lengths]
 

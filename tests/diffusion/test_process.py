@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from seqdiffrec.diffusion import SCHEDULES, GaussianDiffusion, make_alpha_bar, noise_places
+from seqdiffrec.diffusion import SCHEDULES, GaussianDiffusion, make_alpha_bar
 
 F64 = torch.float64
 BY_HAND = torch.tensor([1.0, 0.8, 0.4, 0.1], dtype=F64)  # alpha = 0.8, 0.5, 0.25
@@ -131,16 +131,6 @@ def test_eq05_the_bound_splits_into_the_terms_of_the_steps() -> None:
         q = Normal(process.posterior_mean(path[0], path[n], n), process.posterior_variance(n).sqrt())
         middle += q.log_prob(path[n - 1]) - p(n).log_prob(path[n - 1])
     torch.testing.assert_close(forward - reverse, last + middle - p(1).log_prob(path[0]))
-
-
-def test_eq07_only_the_target_is_noised(process: GaussianDiffusion) -> None:
-    h0, noise = draw(5, 3).float(), draw(5, 3, seed=1).float()
-    target = torch.tensor([False, False, True, False, True])
-    step = torch.tensor([1, 1, 2, 1, 3])
-    h = noise_places(h0, target, step, noise, process)
-    assert torch.equal(h[~target], h0[~target])
-    torch.testing.assert_close(h[2], math.sqrt(0.4) * h0[2] + math.sqrt(0.6) * noise[2])
-    torch.testing.assert_close(h[4], math.sqrt(0.1) * h0[4] + math.sqrt(0.9) * noise[4])
 
 
 @pytest.mark.parametrize("step", [2, 5, 12])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqdiffrec.models.attention import RaggedAttention, dropout
@@ -47,6 +47,7 @@ def check_against_loop(lengths: list[int], rows: torch.Tensor, places: torch.Ten
 some_lengths = st.lists(st.integers(0, 40), min_size=1, max_size=5)
 
 
+@settings(max_examples=12)
 @given(some_lengths.filter(any))
 def test_causal_with_own_key(lengths):
     rows = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
@@ -54,12 +55,14 @@ def test_causal_with_own_key(lengths):
     check_against_loop(lengths, rows, places, with_own=True)
 
 
+@settings(max_examples=12)
 @given(some_lengths.filter(any))
 def test_bidirectional(lengths):
     rows = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     check_against_loop(lengths, rows, torch.tensor(lengths)[rows], with_own=False)
 
 
+@settings(max_examples=20)
 @given(some_lengths, st.data())
 def test_any_queries_in_any_order(lengths, data):
     """Targets of shared histories: several of a sequence, none of another, also with no key to see but their own."""

@@ -59,9 +59,7 @@ class EncoderInputs:
 
 def z(step: int) -> list[float]:
     """Eq. 15, dimension by dimension."""
-    return [
-        function(step / 10000 ** (2 * j / SIZE)) for j in range(SIZE // 2) for function in (math.sin, math.cos)
-    ]
+    return [function(step / 10000 ** (2 * j / SIZE)) for j in range(SIZE // 2) for function in (math.sin, math.cos)]
 
 
 def test_eq15_step_embedding_by_hand():
@@ -126,11 +124,10 @@ def test_eq07_only_the_target_is_noised(attention):
     for seed, n in ((1, 2), (2, 9)):
         seen = EncoderInputs(model)
         conditioned = model.denoiser.condition(batch, model.table)
-        h0 = model.table.embed(conditioned.items)
-        hn = model.process.add_noise(h0, torch.tensor([n, n]), draw(2, SIZE, seed=seed))
+        hn = model.process.add_noise(conditioned.h0, torch.tensor([n, n]), draw(2, SIZE, seed=seed))
         conditioned.denoise(hn, torch.tensor([n, n]))
         inputs.append(torch.cat(seen.calls))
-    assert torch.equal(conditioned.items, batch.targets)
+    assert torch.equal(conditioned.h0, model.table.embedding.weight[batch.targets])
     changed = (inputs[0] != inputs[1]).any(1).nonzero().flatten().tolist()
     # Bidirectional: each target follows its history. Shared: all history first, then the targets.
     assert changed == ([2, 8] if attention == "bidirectional" else [7, 8])
@@ -142,7 +139,8 @@ def test_noised_items_are_the_last_ones_of_each_example(noised_items, noised):
     batch = single_targets([3, 4, 5], [7, 1, 2, 3, 9, 8])
     seen = EncoderInputs(model)
     conditioned = model.denoiser.condition(batch, model.table)
-    assert conditioned.items.tolist() == [[3, 4, 5, 7, 1, 2, 3, 9, 8][place] for place in noised]
+    items = [[3, 4, 5, 7, 1, 2, 3, 9, 8][place] for place in noised]
+    assert torch.equal(conditioned.h0, model.table.embedding.weight[items])
     for seed in (1, 2):
         out = conditioned.denoise(draw(len(noised), SIZE, seed=seed), torch.tensor([3, 3]))
         assert out.shape == (len(noised), SIZE)
@@ -182,7 +180,7 @@ def test_shared_history_looks_at_no_item_from_the_target_on(place):
     """Changing item k or a later one leaves the outputs for the targets up to k as they were, bit for bit."""
     model = make("shared_history")
     items, hn, step = [3, 4, 5, 6, 7, 8], draw(5, SIZE), torch.tensor([1, 3, 5, 7, 9])
-    changed = [*items[:place], *(12 - item for item in items[place:])]
+    changed = [*items[:place], *(13 - item for item in items[place:])]
     before, after = (output(model, shared_targets(one), hn, step) for one in (items, changed))
     assert torch.equal(before[:place], after[:place])  # target r stands at place r + 1
     assert all(not torch.equal(before[r], after[r]) for r in range(place, 5))

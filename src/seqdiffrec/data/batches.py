@@ -158,7 +158,7 @@ def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.in
     """``arange(starts[0], ends[0])``, ``arange(starts[1], ends[1])``, ... end to end."""
     lengths = ends - starts
     before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum(), dtype=np.int64)
 
 
 def _as_tensors(**arrays: NDArray[np.generic]) -> RaggedBatch:

@@ -54,7 +54,9 @@ class Dataset:
         have enough. drop_repeats: keep only the first time that a user takes an item. times: see `of`.
         Raises DataError for all that is wrong with the log.
         """
-        checked = log if isinstance(log, Interactions) else Interactions.from_frame(log, user=user, item=item, time=time)
+        checked = (
+            log if isinstance(log, Interactions) else Interactions.from_frame(log, user=user, item=item, time=time)
+        )
         corpus = prepare(checked, name=name, min_user=min_user, min_item=min_item, drop_repeats=drop_repeats)
         return cls.of(corpus, times)
 

@@ -3,7 +3,7 @@
 Tensors only: nothing here knows an item, a user, a file or a model.
 """
 
-from seqdiffrec.diffusion.process import GaussianDiffusion, Variance, noise_places
+from seqdiffrec.diffusion.process import GaussianDiffusion, Variance
 from seqdiffrec.diffusion.samplers import Denoise, Noise, sample_ancestral, sample_ddim, sample_direct
 from seqdiffrec.diffusion.schedules import MAX_STEPS, SCHEDULES, ScheduleName, make_alpha_bar
 from seqdiffrec.diffusion.step_sampling import ImportanceStepSampler, StepSampler, UniformStepSampler
@@ -20,7 +20,6 @@ __all__ = [
     "UniformStepSampler",
     "Variance",
     "make_alpha_bar",
-    "noise_places",
     "sample_ancestral",
     "sample_ddim",
     "sample_direct",

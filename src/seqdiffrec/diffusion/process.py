@@ -1,13 +1,13 @@
 """The Gaussian diffusion process: q(h_n | h_0), q(h_{n-1} | h_n, h_0) and p(h_{n-1} | h_n).
 
-Equations 1 to 4, 7 and 10 of DiffRec (arXiv 2304.04541). Eq. 3 is printed there with sqrt(alpha_bar_n) before h_n;
+Equations 1 to 4 and 10 of DiffRec (arXiv 2304.04541). Eq. 3 is printed there with sqrt(alpha_bar_n) before h_n;
 it is sqrt(alpha_n), as in its Eq. 11 and in Ho et al. 2020, Eq. 7.
 """
 
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 Variance = Literal["beta", "beta_tilde"]
@@ -126,20 +126,6 @@ class GaussianDiffusion(nn.Module):
         k = torch.arange(1, num_inference_steps + 1, dtype=torch.float64, device=self.alpha_bar.device)
         steps = (k * self.num_steps / num_inference_steps).round().long()
         return GaussianDiffusion(torch.cat([self.alpha_bar[:1], self.alpha_bar[steps]])), steps
-
-
-def noise_places(
-    h0: Float[Tensor, "places dim"],
-    noised: Bool[Tensor, " places"],
-    step: Int64[Tensor, " places"] | Int64[Tensor, ""] | int,
-    noise: Float[Tensor, "..."],
-    process: GaussianDiffusion,
-) -> Float[Tensor, "places dim"]:
-    """Noise only the places marked in `noised` (Eq. 7: the target's); all others come back bit for bit.
-
-    `step` holds a step for each place, or one for all; those of places that stay clean are not used.
-    """
-    return torch.where(noised[:, None], process.add_noise(h0, step, noise), h0)
 
 
 def _at(table: Tensor, step: Steps) -> Tensor:

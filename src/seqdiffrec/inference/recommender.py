@@ -158,7 +158,12 @@ class Recommender:
         return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, *allowed)
 
     def evaluate(
-        self, data: Dataset, *, ks: Sequence[int] = DEFAULT_CUTOFFS, part: str = "test", progress: Progress | None = None
+        self,
+        data: Dataset,
+        *,
+        ks: Sequence[int] = DEFAULT_CUTOFFS,
+        part: str = "test",
+        progress: Progress | None = None,
     ) -> Evaluation:
         """HR, NDCG and MRR by full ranking, with seen items kept and removed. ``part`` is test or validation.
 
@@ -191,7 +196,9 @@ class Recommender:
         """The corpus of training. Raises RunError where the run's folder no longer has it."""
         assert_fitted(self._model)
         if self._corpus is None:
-            raise RunError("the run's folder has no corpus, so its users are not known here; ask with a history instead")
+            raise RunError(
+                "the run's folder has no corpus, so its users are not known here; ask with a history instead"
+            )
         return self._corpus
 
     @property

@@ -38,7 +38,7 @@ class RaggedAttention:
         self.chunks: list[_Chunk] = []
         query_index: list[Tensor] = []
         key_index: list[Tensor] = []
-        for exponent in size[queries > 0].unique().tolist():
+        for exponent in cast(list[int], size[queries > 0].unique().tolist()):
             members = torch.nonzero((size == exponent) & (queries > 0)).squeeze(1)
             slot, is_query = _padded(queries[members])
             query = by_row[first_query[members, None] + slot * is_query]  # (b, Q)
@@ -79,14 +79,16 @@ class RaggedAttention:
                 weights = weights[..., 1:]
             outputs.append((weights @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
         attended = _unpad(torch.cat(outputs), self.query_index)
-        return attended if own is None else attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own[1]
+        return (
+            attended if own is None else attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own[1]
+        )
 
 
 PAD = -1
 
 
 class _Pad(torch.autograd.Function):
-    """Rows to padded rows, zeros where the index is `PAD`. Every row goes to one place at most, so nothing is summed."""
+    """Rows to padded rows, zeros where the index is `PAD`. Every row goes to one place at most, so none are summed."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ def _collect(padded: Tensor, index: Tensor, count: int) -> Tensor:
 
 
 def _split(padded: Float[Tensor, "P H d"], count: int, length: int) -> Float[Tensor, "b H L d"]:
-    return padded.unflatten(0, (count, length)).transpose(1, 2)
+    return padded.view(count, length, *padded.shape[1:]).transpose(1, 2)
 
 
 def _after(parts: list[Tensor], count: int) -> slice:

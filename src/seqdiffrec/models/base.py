@@ -1,7 +1,7 @@
 """What every model offers to training, evaluation and inference."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
 import torch
@@ -43,11 +43,10 @@ class SequenceModel(nn.Module):
 
     name: ClassVar[str]
     config_class: ClassVar[type[ModelConfig]]
-    config: ModelConfig
 
     def __init__(self, config: ModelConfig, num_items: int):
         super().__init__()
-        self.config, self.num_items = config, num_items
+        self.max_length, self.num_items = config.max_length, num_items
         self.register_buffer("item_counts", torch.zeros(num_items, dtype=torch.int64))
 
     item_counts: Int64[Tensor, " V"]
@@ -93,7 +92,7 @@ class SequenceModel(nn.Module):
         known = histories.lengths > 0
         if not known.any():
             return self.popularity().expand(len(histories), -1)
-        batch = history_batch(histories.select(known), self.config.max_length).to(self.item_counts.device)
+        batch = history_batch(histories.select(known), self.max_length).to(self.item_counts.device)
         probabilities = self.predict(batch, num_seeds)
         if known.all():
             return probabilities
@@ -131,7 +130,8 @@ class ItemTable(nn.Module):
 
     def mean_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
-        return self.embedding.weight[1:].detach().norm(dim=1).mean().item()
+        norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
+        return float(norms.mean())
 
     def _weights(self) -> tuple[Tensor, Tensor | None]:
         if self.output is None:

@@ -107,7 +107,8 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         """Encode the histories once."""
         rows, places = batch.locate_tokens()
         # One look-up for both: each costs a pass over the whole table in the backward pass.
-        clean, h0 = table.embed(torch.cat([batch.tokens, batch.targets])).split([len(rows), len(batch.targets)])
+        embedded = table.embed(torch.cat([batch.tokens, batch.targets]))
+        clean, h0 = embedded[: len(rows)], embedded[len(rows) :]
         history = self.encoder.encode_history(self._add_position(clean, places), rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 

@@ -72,10 +72,10 @@ class DiffRec(SequenceModel):
 
     name: ClassVar[str] = "diffrec"
     config_class: ClassVar[type[ModelConfig]] = DiffRecConfig
-    config: DiffRecConfig
 
     def __init__(self, config: DiffRecConfig, num_items: int):
         super().__init__(config, num_items)
+        self.config = config
         self.table = ItemTable(num_items, config.hidden_size, tied=config.tied_output)
         if config.attention == "shared_history":
             self.denoiser = SharedHistoryDenoiser(config, config.num_steps, step_embedding=config.step_embedding)

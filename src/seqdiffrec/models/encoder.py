@@ -4,7 +4,7 @@ Linear layers and norms see real tokens only. In the last layer only the places 
 the output projection and the feed-forward part.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -52,16 +52,21 @@ class Encoder(nn.Module):
         self.output_norm = nn.LayerNorm(config.hidden_size) if config.norm_first else nn.Identity()
 
     def bidirectional(
-        self, x: Float[Tensor, "n D"], rows: Int64[Tensor, " n"], offsets: Int64[Tensor, " B1"], read: Int64[Tensor, " R"]
+        self,
+        x: Float[Tensor, "n D"],
+        rows: Int64[Tensor, " n"],
+        offsets: Int64[Tensor, " B1"],
+        read: Int64[Tensor, " R"],
     ) -> Float[Tensor, "R D"]:
         """Every place sees all places of its sequence; returns the places ``read``."""
         lengths = offsets.diff()
         x = self._enter(x)
         attention = RaggedAttention(rows, lengths[rows], offsets)
-        for layer in self.layers[:-1]:
+        for layer in self._layers()[:-1]:
             x = layer(x, layer.keys_values(x), attention)
+        last = self._layers()[-1]
         attention = RaggedAttention(rows[read], lengths[rows[read]], offsets)
-        x = self.layers[-1](x[read], self.layers[-1].keys_values(x), attention)
+        x = last(x[read], last.keys_values(x), attention)
         return self.output_norm(x)
 
     def causal(
@@ -75,21 +80,26 @@ class Encoder(nn.Module):
         """Every place sees those before it and itself; returns the places ``read``."""
         x = self._enter(x)
         attention = RaggedAttention(rows, places, offsets)
-        for layer in self.layers[:-1]:
+        for layer in self._layers()[:-1]:
             x = layer(x, keys_values := layer.keys_values(x), attention, own=keys_values)
         attention = RaggedAttention(rows[read], places[read], offsets)
-        key, value = self.layers[-1].keys_values(x)
-        x = self.layers[-1](x[read], (key, value), attention, own=(key[read], value[read]))
+        last = self._layers()[-1]
+        key, value = last.keys_values(x)
+        x = last(x[read], (key, value), attention, own=(key[read], value[read]))
         return self.output_norm(x)
 
     def encode_history(
-        self, x: Float[Tensor, "n D"], rows: Int64[Tensor, " n"], places: Int64[Tensor, " n"], offsets: Int64[Tensor, " B1"]
+        self,
+        x: Float[Tensor, "n D"],
+        rows: Int64[Tensor, " n"],
+        places: Int64[Tensor, " n"],
+        offsets: Int64[Tensor, " B1"],
     ) -> list[KeysValues]:
         """Causal pass over history places: the keys and values that targets attend to, a pair a layer."""
         x = self._enter(x)
         attention = RaggedAttention(rows, places, offsets)
         history: list[KeysValues] = []
-        for layer in self.layers:
+        for layer in self._layers():
             history.append(layer.keys_values(x))
             if layer is not self.layers[-1]:
                 x = layer(x, history[-1], attention, own=history[-1])
@@ -100,9 +110,12 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "R D"]:
         """Target places, each of which sees the history that ``attention`` gives it, and itself."""
         x = self._enter(x)
-        for layer, keys_values in zip(self.layers, history, strict=True):
+        for layer, keys_values in zip(self._layers(), history, strict=True):
             x = layer(x, keys_values, attention, own=layer.keys_values(x))
         return self.output_norm(x)
+
+    def _layers(self) -> list["EncoderLayer"]:
+        return cast(list[EncoderLayer], list(self.layers))
 
     def _enter(self, x: Tensor) -> Tensor:
         return dropout(self.input_norm(x), self.input_dropout if self.training else 0.0)

@@ -28,7 +28,6 @@ class SASRec(SequenceModel):
 
     name: ClassVar[str] = "sasrec"
     config_class: ClassVar[type[ModelConfig]] = SASRecConfig
-    config: SASRecConfig
 
     def __init__(self, config: SASRecConfig, num_items: int):
         super().__init__(config, num_items)

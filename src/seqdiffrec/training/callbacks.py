@@ -65,6 +65,7 @@ class TerminalReporter(Reporter):
         self.bar.stop()
 
     def start_epoch(self, state: TrainingState, num_targets: int, num_batches: int) -> None:
+        """The bar starts anew, or where the epoch was cut."""
         self.bar.reset(
             self.task,
             description=f"epoch {state.epoch + 1}/{self.epochs}",
@@ -73,14 +74,17 @@ class TerminalReporter(Reporter):
         )
 
     def step(self, state: TrainingState) -> None:
+        """The bar moves; losses and speed beside it."""
         losses = "  ".join(f"{name} {value:.3f}" for name, value in state.means().items())
         speed = f"{state.targets / max(state.seconds, 1e-9):,.0f} targets/s"
         self.bar.update(self.task, completed=state.targets, detail=f"{losses}  {speed}")
 
     def validation(self, done: int, total: int) -> None:
+        """The bar counts ranked cases."""
         self.bar.update(self.task, description="validating", completed=done, total=total, detail="")
 
     def end_epoch(self, row: EpochRow, state: TrainingState) -> None:
+        """A lasting line."""
         self.epochs_here += 1
         kept = row["validation"]["seen_kept"]
         parts = [f"epoch {row['epoch']:>3}"]

@@ -15,7 +15,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import torch
@@ -47,12 +47,14 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], corpus: Corpus, facts: dict[str, Any]) -> "RunFolder":
-        """Make the folder, whole or not at all. Raises RunError where there is one, DataError where it can't be written.
+        """Make the folder, whole or not at all.
+
+        Raises RunError where there is one, DataError where it cannot be written.
 
         settings: what makes the run again; facts: versions, revision, machine, command.
         """
         refuse_existing(path)
-        record = {
+        record: dict[str, Any] = {
             "format": FORMAT,
             "status": "training",
             "settings": settings,
@@ -96,7 +98,7 @@ class RunFolder:
                 f"{path} is a run of format {record['format']}, this version of seqdiffrec reads format {FORMAT}: "
                 f"use the version that wrote it ({record.get('versions', {}).get('seqdiffrec', 'unknown')})"
             )
-        return cls(path, record)
+        return cls(path, cast(dict[str, Any], record))
 
     def save_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
         """Replace the checkpoint. Raises DataError where it cannot be written; the one before stays then."""
@@ -181,7 +183,11 @@ class RunFolder:
 
     def state(self) -> TrainingState:
         """Where the training stands by its metrics: epochs done, the best of them."""
-        lines = (self.path / "metrics.jsonl").read_text().splitlines()
+        path = self.path / "metrics.jsonl"
+        if self.record["status"] == "finished":
+            lines = self._read(path.name).decode().splitlines()
+        else:  # its newest line may be there before run.json says so
+            lines = path.read_text().splitlines() if path.exists() else []
         history: list[EpochRow] = [json.loads(line) for line in lines]
         best = -1 if self.record["best"] is None else self.record["best"]["epoch"] - 1
         return TrainingState(epoch=len(history), best_epoch=best, history=history)
@@ -210,7 +216,9 @@ class RunFolder:
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
-            raise RunError(f"{self.path / name} cannot be read ({error.strerror}); restore it or train again") from error
+            raise RunError(
+                f"{self.path / name} cannot be read ({error.strerror}); restore it or train again"
+            ) from error
         if recorded is None or len(content) != recorded["bytes"]:
             size = "an unknown number of" if recorded is None else recorded["bytes"]
             raise RunError(

@@ -8,10 +8,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class Trainer:
         order = np.random.default_rng([config.seed, state.epoch])
         windows = cut_windows(
             train,
-            self.model.config.max_length,
+            self.model.max_length,
             shared=self.model.shares_history,
             prefixes=config.prefixes,
             rng=order,
@@ -191,11 +191,12 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
 @contextmanager
-def seeded(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, epoch: int, step: int, device: torch.device) -> Generator[None]:
     """Inside, torch's random numbers depend on these three alone; outside they go on as if nothing had happened."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -204,7 +205,7 @@ def seeded(seed: int, epoch: int, step: int, device: torch.device) -> Iterator[N
 
 
 @contextmanager
-def _signals_set(event: threading.Event) -> Iterator[None]:
+def _signals_set(event: threading.Event) -> Generator[None]:
     """Ctrl-C and a polite kill set the event; a second one interrupts at once. Only the main thread gets signals."""
     if threading.current_thread() is not threading.main_thread():
         yield

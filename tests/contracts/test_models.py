@@ -1,0 +1,215 @@
+"""What every model must hold, whatever it is."""
+
+import numpy as np
+import pytest
+import torch
+
+from seqdiffrec.data.batches import RaggedBatch, cut_windows, window_batch
+from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.models import MODELS, SequenceModel
+
+T, ITEMS = 6, 9
+SMALL: dict[str, object] = {
+    "max_length": T,
+    "hidden_size": 8,
+    "num_layers": 1,
+    "dropout": 0.4,
+    "num_steps": 5,
+    "num_seeds": 3,
+    "embedding_std": 0.5,
+}
+VARIANTS: list[tuple[str, dict[str, object]]] = [(name, {}) for name in MODELS]
+VARIANTS += [
+    ("diffrec", {"attention": "shared_history"}),
+    ("diffrec", {"attention": "shared_history", "inference_steps": 3, "num_layers": 2}),
+    ("diffrec", {"noised_items": 3, "num_layers": 2, "inference_steps": 3, "sampler": "ddim", "eta": 0.5}),
+    ("diffrec", {"noised_items": "all"}),
+]
+each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)
+LISTS = [[1, 2, 3, 2], [5], [9, 8, 7, 6, 5, 4, 3, 2], [2, 2], [4, 1, 9]]
+
+
+def make(name: str, settings: dict[str, object], num_items: int = ITEMS, seed: int = 0) -> SequenceModel:
+    config_class = MODELS[name].config_class
+    known = {key: value for key, value in SMALL.items() if key in config_class.model_fields}
+    torch.manual_seed(seed)
+    return MODELS[name](config_class(**{**known, **settings}), num_items)
+
+
+def ready(name: str, settings: dict[str, object], seed: int = 0) -> SequenceModel:
+    model = make(name, settings, seed=seed)
+    model.count_items(ragged(*LISTS))
+    return model
+
+
+def ragged(*lists: list[int]) -> Sequences:
+    lengths = np.array([len(one) for one in lists])
+    items = np.array([item for one in lists for item in one], dtype=np.int32)
+    return Sequences(items, np.cumsum(lengths) - lengths, np.cumsum(lengths))
+
+
+def training_batch(model: SequenceModel, *lists: list[int]) -> RaggedBatch:
+    sequences, rng = ragged(*lists), np.random.default_rng(0)
+    windows = cut_windows(sequences, T, shared=model.shares_history, prefixes=True, rng=rng)
+    return window_batch(sequences, windows)
+
+
+def close(left: torch.Tensor, right: torch.Tensor) -> None:
+    torch.testing.assert_close(left, right, rtol=0, atol=1e-5)
+
+
+def test_names_are_the_models_own():
+    assert all(model.name == name for name, model in MODELS.items())
+    assert {"diffrec", "sasrec", "popularity"} <= set(MODELS)
+
+
+@each_model
+def test_probabilities_of_all_items(name, settings):
+    out = ready(name, settings).predict_histories(ragged(*LISTS))
+    assert out.shape == (len(LISTS), ITEMS) and out.dtype == torch.float32
+    assert bool((out >= 0).all())
+    close(out.sum(1), torch.ones(len(LISTS)))
+
+
+@each_model
+def test_column_j_is_item_j_plus_1(name, settings):
+    """Trained on one answer, a model gives that answer."""
+    for answer in (1, ITEMS):
+        model = make(name, settings).train()
+        lists = [[answer if place else item for place in range(4)] for item in range(1, ITEMS + 1)]
+        model.count_items(ragged(*lists))
+        if parameters := list(model.parameters()):
+            optimizer = torch.optim.Adam(parameters, lr=0.05)
+            batch = training_batch(model, *lists)
+            for _ in range(12):
+                optimizer.zero_grad()
+                model.loss(batch).total.backward()
+                optimizer.step()
+        out = model.predict_histories(ragged([2, 3], [answer]))
+        assert (out.argmax(1) + 1).tolist() == [answer, answer]
+
+
+@each_model
+def test_batch_mates_and_padding_change_no_score(name, settings):
+    model = ready(name, settings)
+    together = model.predict_histories(ragged(*LISTS))
+    for row, one in enumerate(LISTS):
+        close(model.predict_histories(ragged(one))[0], together[row])
+    longer = [[(row + place) % ITEMS + 1 for place in range(row % 40)] for row in range(1, 60)]
+    close(model.predict_histories(ragged(*LISTS, *longer))[: len(LISTS)], together)
+
+
+@each_model
+def test_the_order_of_the_batch_changes_nothing(name, settings):
+    model, order = ready(name, settings), [3, 0, 4, 2, 1]
+    straight = model.predict_histories(ragged(*LISTS))
+    close(model.predict_histories(ragged(*(LISTS[row] for row in order))), straight[order])
+
+
+@each_model
+def test_no_more_than_the_last_items_are_seen(name, settings):
+    model = ready(name, settings)
+    recent = [[8, 1, 7, 2, 6]]
+    assert len(recent[0]) == T - 1
+    close(model.predict_histories(ragged([3, 4, 5, *recent[0]])), model.predict_histories(ragged(*recent)))
+
+
+@each_model
+def test_an_empty_history_gets_popularity(name, settings):
+    model = ready(name, settings)
+    out = model.predict_histories(ragged([], [1, 2], []))
+    counts = np.bincount([item for one in LISTS for item in one], minlength=ITEMS + 1)[1:]
+    expected = torch.from_numpy(counts / counts.sum()).float()
+    close(out[0], expected)
+    close(out[2], expected)
+    close(out[1], model.predict_histories(ragged([1, 2]))[0])
+    close(model.predict_histories(ragged([])), expected[None])
+
+
+@each_model
+def test_asked_twice_it_says_the_same(name, settings):
+    """No dropout at inference, also right after training; no random number that the caller would miss."""
+    model = ready(name, settings).train()
+    before = torch.get_rng_state()
+    first, again = (model.predict_histories(ragged(*LISTS)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not model.training
+
+
+@each_model
+def test_a_seed_fixes_the_initial_weights(name, settings):
+    one, again, other = (ready(name, settings, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(value, again[key]) for key, value in one.items())
+    if len(one) > 1:
+        assert not all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+@each_model
+def test_weights_round_trip(name, settings):
+    model, twin = ready(name, settings), make(name, settings, seed=5)
+    if list(model.parameters()):
+        model.train().loss(training_batch(model, *LISTS))  # so that what it records is not empty
+    twin.load_state_dict(model.state_dict())
+    histories = ragged(*LISTS, [])
+    assert torch.equal(twin.predict_histories(histories), model.predict_histories(histories))
+    if list(model.parameters()):
+        losses = []
+        for one in (model, twin):
+            torch.manual_seed(3)
+            losses.append(one.train().loss(training_batch(one, *LISTS)).parts)
+        assert losses[0] == losses[1]
+
+
+@each_model
+def test_a_catalogue_of_two_items(name, settings):
+    model = make(name, settings, num_items=2)
+    train = ragged([1, 2, 1], [2, 1])
+    model.count_items(train)
+    if list(model.parameters()):
+        model.train().loss(training_batch(model, [1, 2, 1], [2, 1])).total.backward()
+    out = model.predict_histories(ragged([1], [2, 1]))
+    assert out.shape == (2, 2)
+    close(out.sum(1), torch.ones(2))
+
+
+@each_model
+def test_the_loss_is_a_finite_number_that_falls(name, settings):
+    model = ready(name, settings).train()
+    parameters = list(model.parameters())
+    if not parameters:
+        with pytest.raises(NotImplementedError):
+            model.loss(training_batch(model, *LISTS))
+        return
+    optimizer = torch.optim.Adam(parameters, lr=0.02)
+    batch = training_batch(model, *LISTS)
+    values = []
+    for step in range(20):
+        torch.manual_seed(step)
+        loss = model.loss(batch)
+        assert loss.total.shape == () and loss.parts["loss"] == pytest.approx(loss.total.item())
+        assert all(type(value) is float for value in loss.parts.values())
+        values.append(loss.parts["loss"])
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    assert np.isfinite(values).all()
+    assert np.mean(values[-5:]) < np.mean(values[:5])
+
+
+@each_model
+def test_what_a_run_is_told_about(name, settings):
+    model = ready(name, settings)
+    assert model.default_seeds >= 1
+    norm = model.embedding_norm()
+    assert norm is None or norm > 0
+    if norm is not None:
+        weight = model.get_parameter("table.embedding.weight")
+        expected = float(np.mean([np.linalg.norm(row) for row in weight[1:].detach().numpy()]))
+        assert norm == pytest.approx(expected, rel=1e-5)
+
+
+@each_model
+def test_unknown_settings_are_refused(name, settings):
+    with pytest.raises(ValueError, match="max_lenght"):
+        MODELS[name].config_class(max_lenght=20)
