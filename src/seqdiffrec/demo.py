@@ -11,7 +11,7 @@ from seqdiffrec.evaluation import Evaluation
 from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec
 
 # Small enough for a few minutes on two cores. docs/attention.md says what a shared history is.
-SIZE = {"hidden_size": 64, "epochs": 12, "patience": 4}
+SIZE = {"hidden_size": 64, "epochs": 8, "patience": 3}
 USER = 196
 
 

@@ -1,5 +1,6 @@
 """How results look in a terminal: tables on standard output, notices and the next step on standard error."""
 
+import json
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -67,11 +68,11 @@ def frame(rows: pl.DataFrame) -> None:
 
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of plain values as TOML."""
-    blocks = [
-        "\n".join([f"[{name}]", *(f"{key} = {_toml(v)}" for key, v in of.items() if v is not None)])
-        for name, of in tables.items()
-    ]
+    """Tables of plain values as TOML, which has no null: unset ones are left out."""
+    blocks: list[str] = []
+    for name, values in tables.items():
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None]
+        blocks.append("\n".join([f"[{name}]", *lines]))
     return "\n\n".join(blocks)
 
 
@@ -115,4 +116,4 @@ def progress(what: str) -> Generator[Progress | None]:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value) if isinstance(value, str) else str(value)

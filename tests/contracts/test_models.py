@@ -15,14 +15,14 @@ SMALL: dict[str, object] = {
     "num_layers": 1,
     "dropout": 0.4,
     "num_steps": 5,
-    "num_seeds": 3,
+    "num_seeds": 2,
     "embedding_std": 0.5,
 }
 VARIANTS: list[tuple[str, dict[str, object]]] = [(name, {}) for name in MODELS]
 VARIANTS += [
     ("diffrec", {"attention": "shared_history"}),
-    ("diffrec", {"attention": "shared_history", "inference_steps": 3, "num_layers": 2}),
-    ("diffrec", {"noised_items": 3, "num_layers": 2, "inference_steps": 3, "sampler": "ddim", "eta": 0.5}),
+    ("diffrec", {"attention": "shared_history", "inference_steps": 2, "num_layers": 2}),
+    ("diffrec", {"noised_items": 3, "num_layers": 2, "inference_steps": 2, "sampler": "ddim", "eta": 0.5}),
     ("diffrec", {"noised_items": "all"}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)

@@ -229,11 +229,12 @@ def test_algorithm3_is_the_mean_over_seeds_of_one_call_at_step_N(attention):  # 
 
 def reverse_chain(model: DiffRec, batch: RaggedBatch, seed: int, variance: str) -> Tensor:
     """Algorithm 2 step by step, with Eq. 3 and 4 written out (sqrt(alpha_n) before h_n, see the notes on misprints)."""
-    a_bar = make_alpha_bar(model.config.schedule, N).tolist()
+    last = model.config.num_steps
+    a_bar = make_alpha_bar(model.config.schedule, last).tolist()
     conditioned = model.denoiser.condition(batch, model.table)
     rows = len(batch.targets)
     h = noise_of_seed(seed, START, 1, SIZE).expand(rows, -1)
-    for n in range(N, 1, -1):
+    for n in range(last, 1, -1):
         h0_hat = conditioned.denoise(h, torch.full((rows,), n))
         alpha = a_bar[n] / a_bar[n - 1]
         beta_tilde = (1 - a_bar[n - 1]) / (1 - a_bar[n]) * (1 - alpha)
@@ -247,7 +248,7 @@ def reverse_chain(model: DiffRec, batch: RaggedBatch, seed: int, variance: str) 
 @BOTH
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_algorithm2_through_the_model_by_hand(attention, variance):
-    model = make(attention, inference_steps=N, variance=variance)
+    model = make(attention, num_steps=5, inference_steps=5, variance=variance)
     batch = question(*LISTS)
     expected = sum(probabilities(model, reverse_chain(model, batch, seed, variance)) for seed in range(2)) / 2
     torch.testing.assert_close(model.predict(batch, 2), expected, rtol=1e-4, atol=1e-6)

@@ -80,7 +80,7 @@ class StopAfter(Reporter):
 
 @pytest.fixture(scope="session")
 def trainer_for(split: Split) -> Callable[..., Trainer]:
-    """trainer_for(model, run=..., stop_after=..., epochs=3, ...): float32 on the CPU, 32 targets a step."""
+    """trainer_for(model, run=..., stop_after=..., epochs=2, ...): float32 on the CPU, 32 targets a step."""
 
     def make(
         model: SequenceModel,
@@ -91,7 +91,7 @@ def trainer_for(split: Split) -> Callable[..., Trainer]:
         **settings: object,
     ) -> Trainer:
         given = {
-            "epochs": 3,
+            "epochs": 2,
             "batch_size": 32,
             "learning_rate": 0.01,
             "precision": "float32",

@@ -52,7 +52,7 @@ def test_the_seed_decides_everything_else_nothing(build, trainer_for, settings):
     weights = []
     for torch_seed, seed in ((1, 5), (2, 5), (1, 6)):
         model = build(**settings)
-        trainer = trainer_for(model, seed=seed, epochs=2)
+        trainer = trainer_for(model, seed=seed, epochs=1)
         torch.manual_seed(torch_seed)
         trainer.train()
         weights.append(copied(model))
@@ -87,8 +87,8 @@ def test_every_target_of_the_epoch_is_counted(build, trainer_for, split):
 
 
 def test_the_loss_falls_and_its_parts_are_recorded(build, trainer_for):
-    history = trainer_for(build(dropout=0.0), epochs=8).train().history
-    assert [row["epoch"] for row in history] == list(range(1, 9))
+    history = trainer_for(build(dropout=0.0), epochs=6).train().history
+    assert [row["epoch"] for row in history] == list(range(1, 7))
     for row in history:
         assert set(row["train"]) == {"loss", "recommendation", "mse"}
         assert row["train"]["loss"] == pytest.approx(row["train"]["recommendation"] + row["train"]["mse"], rel=1e-6)
