@@ -12,20 +12,17 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-# Threads that spin while they wait starve each other on a machine that does something else too.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import typer
 
 from seqdiffrec import show
 from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
-from seqdiffrec.evaluation import check_ranks_path, report, write_ranks
+from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import Recommender, load
 from seqdiffrec.inference.recommender import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports import draw_curves, make_record, read_record, write_record
+from seqdiffrec.reports import chosen_metric, draw_curves, make_record, read_record, refuse_record, write_record
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.checkpoint import RunFolder, refuse_existing
 
@@ -54,7 +51,7 @@ def data_fetch(name: str, data_root: DataRoot = None) -> None:
     """Get a named dataset and prepare it. Example: seqdiffrec data fetch ml-100k"""
     corpus = load_corpus(name, data_root)
     print(f"{corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
-    show.next_step(f"seqdiffrec train --dataset {name} --out runs/{name}")
+    show.next_step(_train_command(name, name, {"data_root": data_root}))
 
 
 @data_app.command("stats")
@@ -67,13 +64,14 @@ def data_stats(
     as_json: AsJson = False,
 ) -> None:
     """Users, items, actions, average length, sparsity (Table 1). Example: seqdiffrec data stats beauty --json"""
-    corpus = _dataset(name, data_root, {"user": user, "item": item, "time": time}).corpus
+    options = {"data_root": data_root, "user": user, "item": item, "time": time}
+    corpus = _dataset(name, options).corpus
     figures = {"name": corpus.name, **statistics(corpus), "content_hash": corpus.content_hash}
     if as_json:
         print(json.dumps(figures))
     else:
         show.facts(figures)
-        show.next_step(f"seqdiffrec train {_source_option(name)} --out runs/{corpus.name}")
+        show.next_step(_train_command(name, corpus.name, options))
 
 
 @data_app.command("prepare")
@@ -87,10 +85,10 @@ def data_prepare(
     changes: Annotated[list[str] | None, typer.Option("--set", help="data.name=value, such as data.min_user=5")] = None,
 ) -> None:
     """Write the memory-mapped corpus of a log. Example: seqdiffrec data prepare clicks.csv --item sku --out corpus"""
-    corpus = _dataset(name, data_root, {"user": user, "item": item, "time": time}, changes).corpus
+    corpus = _dataset(name, {"data_root": data_root, "user": user, "item": item, "time": time}, changes).corpus
     corpus.save(out)
     print(f"{out}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
-    show.next_step(f"seqdiffrec train {_source_option(name)} --out runs/{corpus.name}")
+    show.next_step(_train_command(str(out), corpus.name, {}))
 
 
 @app.command()
@@ -121,8 +119,14 @@ def train(
         "model.name": model,
     }
     values = with_changes(
-        values, [f"{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
+        values,
+        [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value is not None],
     )
+    # A source on the command line takes the place of the recipe's.
+    if data is not None and dataset is None:
+        values["data"].pop("dataset", None)
+    if dataset is not None and data is None:
+        values["data"].pop("file", None)
     if model is not None and model not in MODELS:
         raise refuse_unknown_model(model)
     config = RunConfig.of(with_changes(values, changes or []))
@@ -155,7 +159,7 @@ def train(
 def evaluate(
     run: Run,
     ranks: Annotated[Path | None, typer.Option(help="Write each user's rank to this .csv or .parquet file.")] = None,
-    ks: Annotated[str, typer.Option("--k", help="Cutoffs, with commas between.")] = "5,10,20",
+    ks: Annotated[str | None, typer.Option("--k", help="Cutoffs, with commas between.  [default: 5,10,20]")] = None,
     part: Annotated[str, typer.Option(help="test or validation")] = "test",
     data: Annotated[str | None, typer.Option(help="Dataset or file, where the run's own corpus is gone.")] = None,
     data_root: DataRoot = None,
@@ -163,15 +167,16 @@ def evaluate(
 ) -> None:
     """Full-ranking metrics, seen items kept and removed. Example: seqdiffrec evaluate runs/mine --json"""
     if ranks is not None:
-        check_ranks_path(ranks)
+        _check_ranks_path(ranks)
     recommender = load(run)
-    cutoffs = [_whole_number(text, "--k") for text in ks.split(",")]
-    for k in cutoffs:
-        check_k(k, recommender.model.num_items)
+    num_items = recommender.model.num_items
+    wanted = cutoffs(num_items) if ks is None else [_whole_number(text, "--k") for text in ks.split(",")]
+    for k in wanted:
+        check_k(k, num_items)
     dataset = _data_of(recommender, data, data_root)
     with show.progress("ranking") as progress:
         found = recommender.rank(dataset, part=part, progress=progress)
-    metrics = report(found, recommender.model.num_items, cutoffs)
+    metrics = report(found, num_items, wanted)
     if ranks is not None:
         write_ranks(found, dataset.corpus.user_ids, dataset.corpus.item_ids, ranks)
     if as_json:
@@ -179,7 +184,8 @@ def evaluate(
     else:
         print(f"{run}, {part}: {metrics['cases']:,} users, {metrics['num_items']:,} items, ties against the model")
         show.metrics({"seen_kept": metrics["seen_kept"], "seen_removed": metrics["seen_removed"]})
-        show.next_step(f"seqdiffrec recommend {run} --user {dataset.corpus.user_ids[0]}")
+        user = str(dataset.corpus.user_ids[0])
+        show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--user", user]))
 
 
 @app.command()
@@ -195,6 +201,8 @@ def recommend(
     """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5"""
     if (user is None) == (history is None) or (more and history is None):
         raise SettingError("say for whom: --user ID, or --history ID ID ... with the oldest item first")
+    if more and history is not None and len(history) > 1:
+        raise SettingError("the order of the items is not clear: write --history once, and all items after it")
     recommender = load(run)
     if user is not None:
         frame = recommender.recommend(user, k, filter_viewed=not keep_viewed)
@@ -225,11 +233,13 @@ def record(
     note: Annotated[str | None, typer.Option(help="What a reader must know besides.")] = None,
 ) -> None:
     """Write a run's settings, curve and figures as one JSON. Example: seqdiffrec record runs/mine --out mine.json"""
+    refuse_record(out)
     recommender = load(run)
     with show.progress("ranking") as progress:
         result = make_record(recommender, _data_of(recommender, None, None), note, progress)
     write_record(result, out)
-    print(f"{out}: test NDCG@10 {result['test']['seen_kept']['NDCG@10']:.4f} with all items ranked")
+    metric = chosen_metric(result)
+    print(f"{out}: test {metric} {result['test']['seen_kept'][metric]:.4f} with all items ranked")
     show.next_step(f"seqdiffrec curves {out} --out curves.svg")
 
 
@@ -239,13 +249,16 @@ def curves(
     out: Annotated[Path, typer.Option(help="The .svg or .png file to write.")],
 ) -> None:
     """Draw validation NDCG@10 by epoch. Example: seqdiffrec curves results/*.json --out curves.svg"""
-    draw_curves({path.stem: read_record(path) for path in records}, out)
+    names = [path.stem for path in records]
+    # Files of one name in several folders go by their whole path.
+    names = names if len(set(names)) == len(names) else list(map(str, records))
+    draw_curves({name: read_record(path) for name, path in zip(names, records, strict=True)}, out)
     print(out)
 
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo")) -> None:
-    """Train DiffRec and SASRec on ML-100K, compare them, and show recommendations. Takes some minutes."""
+    """Train DiffRec and SASRec on ML-100K, compare them, recommend; some minutes. Example: seqdiffrec demo"""
     from seqdiffrec.demo import run_demo
 
     run_demo(out)
@@ -264,12 +277,10 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _dataset(
-    name: str, data_root: str | None, columns: dict[str, str | None], changes: list[str] | None = None
-) -> Dataset:
-    """A named dataset, or a file: what has a dot or a slash in it and is not a dataset's name."""
-    is_file = name not in DATASETS and ("." in name or os.sep in name)
-    values = {"file" if is_file else "dataset": name, "data_root": data_root, **columns}
+def _dataset(name: str, options: dict[str, str | None], changes: list[str] | None = None) -> Dataset:
+    """A named dataset, or a file: what is there, or has a dot or a slash in it, and is not a dataset's name."""
+    is_file = name not in DATASETS and ("." in name or os.sep in name or Path(name).exists())
+    values = {"file" if is_file else "dataset": name, **options}
     tables = {"data": {key: value for key, value in values.items() if value is not None}}
     return RunConfig.of(with_changes(tables, changes or [])).data.load()
 
@@ -279,17 +290,32 @@ def _data_of(recommender: Recommender, data: str | None, data_root: str | None) 
     assert recommender.run is not None
     settings: dict[str, Any] = recommender.run.record.get("data", {})
     if data is None:
+        if not (recommender.run.path / "corpus").exists():
+            raise RunError(
+                f"{recommender.run.path} no longer has its corpus; name the log that it was trained on: evaluate --data"
+            )
         return Dataset.of(recommender.corpus, RunConfig.of({"data": settings}).data.times())
     source = {"dataset" if data in DATASETS else "file": data, "data_root": data_root}
     prepared = {name: value for name, value in settings.items() if name not in ("dataset", "file", "data_root")}
     return RunConfig.of({"data": prepared | source}).data.load()
 
 
+def _check_ranks_path(path: Path) -> None:
+    try:
+        check_ranks_path(path)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
 def _whole_number(text: str, option: str) -> int:
-    if not text.strip().isdigit():
+    if not text.strip().isdecimal():
         raise SettingError(f"{option} takes whole numbers with commas between, not {text!r}")
     return int(text)
 
 
-def _source_option(name: str) -> str:
-    return f"--dataset {name}" if name in DATASETS else f"--data {shlex.quote(name)}"
+def _train_command(source: str, name: str, options: dict[str, str | None]) -> str:
+    """The command that trains on this source with these options."""
+    words = ["--dataset" if source in DATASETS else "--data", source]
+    for option, value in options.items():
+        words += [] if value is None else [f"--{option.replace('_', '-')}", value]
+    return shlex.join(["seqdiffrec", "train", *words, "--out", f"runs/{name}"])

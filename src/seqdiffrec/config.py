@@ -2,11 +2,11 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from seqdiffrec.data import DATASETS, Corpus, Dataset, load_corpus
 from seqdiffrec.inference import RECOMMENDERS, Recommender
@@ -38,6 +38,12 @@ class DataConfig(Settings):
     drop_repeats: bool = False
     validation_time: float | str | None = None
     test_time: float | str | None = None
+
+    @field_validator("validation_time", "test_time", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """TOML reads 2024-05-31 as a date; settings hold plain values."""
+        return value.isoformat() if isinstance(value, date) else value
 
     def load(self) -> Dataset:
         """Read and prepare the data. Raises DataError, or SettingError where not exactly one source is named."""
@@ -92,7 +98,7 @@ class RunConfig(Settings):
                 raise SettingError(f"{section} must be a table of settings, not {values[section]!r}")
         model = dict(values.get("model", {}))
         name = model.pop("name", "diffrec")
-        if name not in MODELS:
+        if not isinstance(name, str) or name not in MODELS:
             raise refuse_unknown_model(name)
         return cls(
             data=DataConfig.checked(values.get("data", {}), "data."),
@@ -132,9 +138,11 @@ def with_changes(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str,
 
     A value is read as TOML; what is no TOML value is taken as text, so that ``model.attention=bidirectional`` works.
     """
-    result: dict[str, Any] = {}
+    result: dict[str, dict[str, Any]] = {}
     for name, table in values.items():
-        result[name] = dict(cast(Mapping[str, Any], table)) if isinstance(table, Mapping) else table
+        if not isinstance(table, Mapping):
+            raise SettingError(f"{name} must be a table of settings, not {table!r}")
+        result[name] = dict(cast(Mapping[str, Any], table))
     for change in changes:
         path, equals, text = change.partition("=")
         section, dot, name = path.strip().partition(".")
@@ -142,7 +150,7 @@ def with_changes(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str,
             raise SettingError(f"--set {change}: write table.name=value, for example model.hidden_size=64")
         if section not in SECTIONS:
             raise refuse_unknown(section, list(SECTIONS))
-        cast(dict[str, Any], result.setdefault(section, {}))[name] = _value(text.strip())
+        result.setdefault(section, {})[name] = _value(text.strip())
     return result
 
 

@@ -13,10 +13,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from seqdiffrec.evaluation import Progress
+from seqdiffrec.reports import chosen_metric
 from seqdiffrec.training import RunFolder
 
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+OUT = Console(highlight=False, soft_wrap=True, emoji=False)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 PROTOCOLS = {"seen_kept": "all items ranked", "seen_removed": "seen items removed"}
 
@@ -94,12 +95,13 @@ def run(folder: RunFolder) -> None:
             "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         }
     )
+    metric = chosen_metric(record)
     print(toml({"model": record["settings"]["model_settings"], "training": record["settings"]["training"]}))
     for row in history:
         kept = row["validation"]["seen_kept"]
         mark = " *" if row["epoch"] == (record["best"] or {}).get("epoch") else ""
         losses = "  ".join(f"{name} {value:.4f}" for name, value in row["train"].items())
-        print(f"epoch {row['epoch']:>3}  {losses}  validation NDCG@10 {kept['NDCG@10']:.4f}{mark}")
+        print(f"epoch {row['epoch']:>3}  {losses}  validation {metric} {kept[metric]:.4f}{mark}")
 
 
 @contextmanager
@@ -116,4 +118,4 @@ def progress(what: str) -> Generator[Progress | None]:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(value) if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

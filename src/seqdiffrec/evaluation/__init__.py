@@ -4,7 +4,7 @@
 a function from histories to scores.
 """
 
-from seqdiffrec.evaluation.metrics import check_cutoff, hit_rate, mrr, ndcg, summarize
+from seqdiffrec.evaluation.metrics import check_cutoff, cutoffs, hit_rate, mrr, ndcg, summarize
 from seqdiffrec.evaluation.ranking import (
     Evaluation,
     Predict,
@@ -24,6 +24,7 @@ __all__ = [
     "Ranks",
     "check_cutoff",
     "check_ranks_path",
+    "cutoffs",
     "evaluate",
     "hit_rate",
     "mrr",

@@ -14,6 +14,11 @@ RankArray = NDArray[np.int64]
 DEFAULT_CUTOFFS = (5, 10, 20)
 
 
+def cutoffs(num_items: int, wanted: tuple[int, ...] = DEFAULT_CUTOFFS) -> list[int]:
+    """The cutoffs to report where none are asked for: 5, 10 and 20, or the catalogue's size where it is smaller."""
+    return sorted({min(k, num_items) for k in wanted})
+
+
 def check_cutoff(k: object, num_items: int | None = None) -> None:
     """Refuse a cutoff that no ranking has.
 

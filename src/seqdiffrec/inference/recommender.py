@@ -1,6 +1,7 @@
 """The library's front door: settings in, `fit`, `evaluate`, `recommend`, `save`, `load`."""
 
 import logging
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,8 +12,7 @@ import torch
 
 from seqdiffrec.data import Corpus, Dataset, Sequences
 from seqdiffrec.data.vocabulary import places_of
-from seqdiffrec.evaluation import Evaluation, Progress, Ranks, rank_targets, report
-from seqdiffrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoff
+from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
 from seqdiffrec.inference.ranking import as_frame, top_items
 from seqdiffrec.models import MODELS, SequenceModel
 from seqdiffrec.models.settings import SettingError, refuse_unknown
@@ -64,24 +64,29 @@ class Recommender:
         reporter: takes progress; by default it is shown on standard error.
         facts: what else to note in the run's record, such as the command.
         Raises RunError for a folder that cannot be used, TrainingInterrupted on Ctrl-C, TrainingDiverged where the
-        loss is no longer a number.
+        loss is no longer a number. A start that fails leaves no folder.
         """
-        run = RunFolder.open(Path(out)) if resume and out is not None else None
-        if run is not None:
-            self._check_same(run, data.corpus)
+        begun = self._begun(out, data.corpus) if resume else None
         torch_seed = self.training.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed)
             model = MODELS[self.model_name](self.config, data.corpus.num_items)
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
-        if run is None and out is not None:
+        run = begun
+        if begun is None and out is not None:
             run = self._new_run(Path(out), data.corpus, facts or {})
-        trainer = Trainer(model, data.split, self.training, reporter, run)
-        if resume:
-            trainer.resume()
-        self._take(model, data.corpus, None)
-        self.state, self.run = trainer.train(), run
+        try:
+            trainer = Trainer(model, data.split, self.training, reporter, run)
+            # A run that was killed before its first checkpoint starts over.
+            if begun is not None and not _is_untrained(begun):
+                trainer.resume()
+            self._take(model, data.corpus, None)
+            self.state, self.run = trainer.train(), run
+        except BaseException:
+            if begun is None and run is not None and _is_untrained(run):
+                shutil.rmtree(run.path)
+            raise
         return self
 
     def save(self, path: str | Path) -> None:
@@ -91,7 +96,11 @@ class Recommender:
             raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
         run = self._new_run(Path(path), self._corpus, {})
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
-        run.save_final(self.state, weights)
+        try:
+            run.save_final(self.state, weights)
+        except BaseException:
+            shutil.rmtree(run.path)
+            raise
         self.run = run
 
     @classmethod
@@ -104,7 +113,12 @@ class Recommender:
         settings = run.record["settings"]
         recommender = RECOMMENDERS[name](**settings["model_settings"], **settings["training"])
         model = MODELS[name](recommender.config, run.record["corpus"]["items"])
-        model.load_state_dict(run.load_weights())
+        try:
+            model.load_state_dict(run.load_weights())
+        except RuntimeError as error:
+            raise RunError(
+                f"{path}: the weights do not fit the settings in run.json; restore it or train again"
+            ) from error
         recommender._take(model, run.corpus(), run.items())
         recommender.run = run
         recommender.state = run.state()
@@ -161,14 +175,17 @@ class Recommender:
         self,
         data: Dataset,
         *,
-        ks: Sequence[int] = DEFAULT_CUTOFFS,
+        ks: Sequence[int] | None = None,
         part: str = "test",
         progress: Progress | None = None,
     ) -> Evaluation:
         """HR, NDCG and MRR by full ranking, with seen items kept and removed. ``part`` is test or validation.
 
+        ks: the cutoffs; without them 5, 10 and 20, or the catalogue's size where it is smaller.
+
         Raises RunError where ``data`` is not the corpus of training, SettingError for a k above the catalogue's size.
         """
+        ks = cutoffs(self.model.num_items) if ks is None else ks
         for k in ks:
             check_k(k, self.model.num_items)
         return report(self.rank(data, part=part, progress=progress), self.model.num_items, ks)
@@ -261,9 +278,15 @@ class Recommender:
         made_by = {"versions": versions(), "revision": code_revision(), "machine": machine()}
         return RunFolder.create(path, self._settings(), corpus, {**made_by, **facts})
 
-    def _check_same(self, run: RunFolder, corpus: Corpus) -> None:
+    def _begun(self, out: str | Path | None, corpus: Corpus) -> RunFolder:
+        """The run to go on with. Raises SettingError without one, RunError where it is not of this model and data."""
+        if out is None:
+            raise SettingError("resume needs out, the folder of the run to go on with")
+        run = RunFolder.open(Path(out))
         run.check_corpus(corpus)
         mine, theirs = self._settings(), run.record["settings"]
+        if mine["model"] != theirs["model"]:
+            raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
         for part in ("model_settings", "training"):
             for name in mine[part]:
                 # More epochs or patience than planned may be asked of a run that is cut; all else would mix two runs.
@@ -272,6 +295,7 @@ class Recommender:
                         f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
                         "resume it with its own settings, or start a new run"
                     )
+        return run
 
 
 class DiffRec(Recommender):
@@ -298,6 +322,11 @@ RECOMMENDERS: dict[str, type[Recommender]] = {kind.model_name: kind for kind in 
 def load(path: str | Path) -> Recommender:
     """Open a run's folder; see `Recommender.load`."""
     return Recommender.load(path)
+
+
+def _is_untrained(run: RunFolder) -> bool:
+    """Whether nothing has been learned yet that is worth keeping: the run was cut before its first checkpoint."""
+    return run.record["checkpoint"] is None and run.record["weights"] is None
 
 
 def assert_fitted(model: SequenceModel | None) -> SequenceModel:

@@ -33,7 +33,8 @@ class DiffRecConfig(EncoderConfig):
     tied_output: W of Eq. 8 is the item table, without a bias; otherwise a weight and bias of their own, as printed.
     mse_weighting: Eq. 18 as printed (``literal``, 1 / p_n) or as a mean over the steps (``normalised``, 1 / (N p_n)).
     mse_reduction: sum or mean of the squared error over the D dimensions.
-    mse_stop_gradient: keep the squared error from moving the target's embedding.
+    mse_stop_gradient: the squared error does not pull the clean h_0 towards the prediction (it still reaches the
+        embedding through the noised one).
     noised_items: the last so many items are noised, the target included, or all (Section 5.3.4).
     num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
         (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
@@ -111,7 +112,7 @@ class DiffRec(SequenceModel):
         h0_hat = conditioned.denoise(hn, step)
         recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch.targets).mean()
         squared_error = self._squared_error(h0, h0_hat, conditioned, len(step))
-        if self.training:
+        if self.training and bool(squared_error.isfinite().all()):  # the loop stops at a loss that is not
             self.step_sampler.update(step, squared_error.detach())
         mse = (self._step_weight(probability) * squared_error).mean()
         total = recommendation + self.config.mse_weight * mse

@@ -6,6 +6,7 @@ from typing import Any
 
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.models.settings import SettingError
+from seqdiffrec.reports.record import course
 
 
 def draw_curves(records: dict[str, dict[str, Any]], path: Path) -> None:
@@ -24,11 +25,9 @@ def draw_curves(records: dict[str, dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, record in records.items():
-        epochs = [row["epoch"] for row in record["curve"]]
-        values = [row["validation"]["seen_kept"]["NDCG@10"] for row in record["curve"]]
+        epochs, values, best = course(record)
         (line,) = axes.plot(epochs, values, marker=".", label=name)
-        best = record["best_epoch"]
-        axes.plot([best], [values[best - 1]], marker="o", fillstyle="none", markersize=10, color=line.get_color())
+        axes.plot([epochs[best]], [values[best]], marker="o", fillstyle="none", markersize=10, color=line.get_color())
     axes.set(xlabel="epoch", ylabel="validation NDCG@10", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()

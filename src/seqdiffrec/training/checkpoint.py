@@ -8,7 +8,8 @@
     corpus/                        the prepared log
 
 Every file is written under a name of its own, then ``run.json`` is replaced to point to it, then the old one is
-removed: whenever the machine stops, the folder is that of the last write or of the one before.
+removed: whenever the machine stops, the folder is that of the last write or of the one before. Only ``metrics.jsonl``
+may be an epoch ahead while a run is in training.
 """
 
 import hashlib
@@ -25,11 +26,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Corpus
+from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.storage import replace_file, write_folder, write_frame, write_json
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.training.state import EpochRow, TrainingState
 
 FORMAT = 1
+KEYS = ("status", "settings", "corpus", "best", "weights", "checkpoint", "files")
 
 
 class RunError(ValueError):
@@ -98,6 +101,9 @@ class RunFolder:
                 f"{path} is a run of format {record['format']}, this version of seqdiffrec reads format {FORMAT}: "
                 f"use the version that wrote it ({record.get('versions', {}).get('seqdiffrec', 'unknown')})"
             )
+        missing = [key for key in KEYS if key not in record]
+        if missing:
+            raise RunError(f"{path / 'run.json'} lacks {', '.join(missing)}; restore it or train again")
         return cls(path, cast(dict[str, Any], record))
 
     def save_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
@@ -154,9 +160,9 @@ class RunFolder:
 
     def finish(self, state: TrainingState, reason: str) -> None:
         """The training has ended: note it, and drop the checkpoint."""
-        self.record["status"], self.record["ended"] = "finished", {"epochs": state.epoch, "reason": reason}
-        old, self.record["checkpoint"] = self.record["checkpoint"], None
-        self._commit(remove=old)
+        ended = {"epochs": state.epoch, "reason": reason}
+        changed = {**self.record, "status": "finished", "ended": ended, "checkpoint": None}
+        self._commit({**changed, "files": dict(self.record["files"])}, remove=self.record["checkpoint"])
 
     def items(self) -> pl.DataFrame:
         """Item ids and titles; row j belongs to item index j + 1."""
@@ -188,7 +194,10 @@ class RunFolder:
             lines = self._read(path.name).decode().splitlines()
         else:  # its newest line may be there before run.json says so
             lines = path.read_text().splitlines() if path.exists() else []
-        history: list[EpochRow] = [json.loads(line) for line in lines]
+        try:
+            history: list[EpochRow] = [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunError(f"{path} holds a line that is not JSON ({error}); it was changed or cut off") from error
         best = -1 if self.record["best"] is None else self.record["best"]["epoch"] - 1
         return TrainingState(epoch=len(history), best_epoch=best, history=history)
 
@@ -199,14 +208,21 @@ class RunFolder:
 
     def _replace(self, role: str, name: str, content: bytes) -> None:
         replace_file(self.path / name, content)
-        old, self.record[role] = self.record[role], name
-        self.record["files"][name] = _fingerprint(content)
-        self._commit(remove=old if old != name else None)
+        old = self.record[role]
+        changed = {**self.record, role: name, "files": {**self.record["files"], name: _fingerprint(content)}}
+        try:
+            self._commit(changed, remove=old if old != name else None)
+        except DataError:
+            if name not in self.record["files"]:  # run.json still points to the old one
+                (self.path / name).unlink(missing_ok=True)
+            raise
 
-    def _commit(self, remove: str | None) -> None:
+    def _commit(self, record: dict[str, Any], remove: str | None) -> None:
+        """Make ``record`` the run's, on disk and then here; a file that it no longer needs goes last."""
         if remove is not None:
-            del self.record["files"][remove]
-        replace_file(self.path / "run.json", json.dumps(self.record, indent=2).encode() + b"\n")
+            del record["files"][remove]
+        replace_file(self.path / "run.json", json.dumps(record, indent=2).encode() + b"\n")
+        self.record = record
         if remove is not None:
             (self.path / remove).unlink(missing_ok=True)
 

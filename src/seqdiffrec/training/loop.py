@@ -18,15 +18,19 @@ import torch
 from torch import Tensor
 
 from seqdiffrec.data.batches import RaggedBatch, count_batches, cut_windows, epoch_batches
+from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.split import Split
-from seqdiffrec.evaluation import evaluate
+from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
 from seqdiffrec.training.callbacks import Reporter
-from seqdiffrec.training.checkpoint import RunFolder
+from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
 
-SELECT_BY = "NDCG@10"
+SELECT_AT = 10
+
+
+REMEDY = "the last good checkpoint is kept. Try a smaller learning_rate, or set max_gradient_norm"
 
 
 class TrainingInterrupted(Exception):
@@ -62,12 +66,18 @@ class Trainer:
         parameters = list(model.parameters())
         # A model that only counts, such as popularity, has nothing to descend on.
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True) if parameters else None
+        if not (split.train.lengths >= 2).any():
+            raise DataError(
+                "no training sequence has two items, so there is nothing to learn from; use longer histories"
+            )
         self.stop = threading.Event()
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
         """Go on from the run's checkpoint. Raises ValueError where it does not fit."""
-        assert self.run is not None and self.optimizer is not None
+        assert self.run is not None
+        if self.optimizer is None:
+            raise RunError(f"{self.run.path} is a model that only counts: there is nothing to go on with")
         self.state = self.run.load_checkpoint(self.model, self.optimizer)
         if self.state.best_epoch >= 0:
             self.best = self.run.load_weights()
@@ -86,7 +96,7 @@ class Trainer:
                 self._end_epoch()
         self.model.load_state_dict(self.best)
         if self.run is not None:
-            patience = f"{self.config.patience} epochs without a better {SELECT_BY}"
+            patience = f"{self.config.patience} epochs without a better NDCG@{SELECT_AT}"
             self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
         return self.state
 
@@ -119,8 +129,7 @@ class Trainer:
         if not math.isfinite(loss.total.item()):
             raise TrainingDiverged(
                 f"the loss is {loss.total.item()} in epoch {self.state.epoch + 1}, step {self.state.step + 1} "
-                f"({loss.parts}); the last good checkpoint is kept. Try a smaller learning_rate, or set "
-                "max_gradient_norm"
+                f"({loss.parts}); {REMEDY}"
             )
         optimizer.zero_grad()
         loss.total.backward()
@@ -132,13 +141,15 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, record the epoch."""
         started = time.monotonic()
+        num_items = self.model.num_items
         metrics = evaluate(
             lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
             self.split.validation,
-            self.model.num_items,
+            num_items,
+            cutoffs(num_items),
             progress=self.reporter.validation,
         )
-        value, state = metrics["seen_kept"][SELECT_BY], self.state
+        value, state = metrics["seen_kept"][f"NDCG@{min(SELECT_AT, num_items)}"], self.state
         row = EpochRow(
             epoch=state.epoch + 1,
             train=state.means(),
@@ -166,6 +177,9 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         if self.run is not None and self.optimizer is not None:
+            # A finite loss may still have had a gradient that was not.
+            if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+                raise TrainingDiverged(f"weights are no longer numbers in epoch {self.state.epoch + 1}; {REMEDY}")
             self.run.save_checkpoint(self.model, self.optimizer, self.state)
         self.saved_at = time.monotonic()
 

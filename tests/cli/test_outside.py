@@ -1,0 +1,69 @@
+"""As a process of its own: `python -m seqdiffrec`, exit codes, what goes to which stream; and the help."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from seqdiffrec import cli as command_line
+
+
+def run(*words: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    start = ["-m", "seqdiffrec"] if code is None else ["-c", code]
+    command = [sys.executable, *start, *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+
+
+def test_a_good_and_a_bad_call(finished, tmp_path):
+    good = run("recommend", finished["diffrec"], "--history", 10, 999, "-k", 3, "--json")
+    assert good.returncode == 0
+    assert len(json.loads(good.stdout)["recommendations"]) == 3
+    assert good.stderr == "seqdiffrec: history 0: 1 of 2 items are unknown and skipped: '999'\n"
+    bad = run("train", "--data", "none.csv", "--out", "run")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == "error: none.csv does not exist; check the path\n"
+
+
+def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):
+    code = "import seqdiffrec.cli as cli\ndef load(run): raise RuntimeError('our fault')\ncli.load = load\ncli.main()"
+    broken = run("evaluate", finished["diffrec"], code=code)
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert "Traceback" in broken.stderr and broken.stderr.endswith("RuntimeError: our fault\n")
+
+
+def commands(command, words=("seqdiffrec",)):
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*words, name))
+    if not hasattr(command, "commands"):
+        yield " ".join(words), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(command_line.app)))
+
+
+def test_all_commands_are_there():
+    expected = {"data fetch", "data stats", "data prepare", "train", "evaluate", "recommend", "info"}
+    assert {f"seqdiffrec {name}" for name in expected} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_that_parses(name, cli):
+    result = cli(*name.split()[1:], "--help")
+    text = " ".join(result.out.split())
+    assert result.code == 0 and "Example: seqdiffrec" in text
+    example = text.partition("Example: ")[2].partition(" Arguments:")[0].partition(" Options:")[0].split()
+    command, rest = COMMANDS[name], example[len(name.split()) :]
+    assert " ".join(example).startswith(name)
+    command.make_context(name, rest)
+
+
+def test_help_of_all(cli):
+    result = cli("--help")
+    assert result.code == 0 and "Start with: seqdiffrec demo" in result.out
+    for name in ("train", "evaluate", "recommend", "info", "data"):
+        assert name in result.out
+    assert cli("data", "--help").code == 0
