@@ -47,10 +47,10 @@ def _root() -> None:
 
 
 @data_app.command("fetch")
-def data_fetch(name: str, data_root: DataRoot = None) -> None:
+def data_fetch(name: str, data_root: DataRoot = None, as_json: AsJson = False) -> None:
     """Get a named dataset and prepare it. Example: seqdiffrec data fetch ml-100k"""
     corpus = load_corpus(name, data_root)
-    print(f"{corpus.name}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
+    show.corpus(corpus, None, as_json=as_json)
     show.next_step(_train_command(name, name, {"data_root": data_root}))
 
 
@@ -83,11 +83,12 @@ def data_prepare(
     item: Item = None,
     time: Time = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="data.name=value, such as data.min_user=5")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the memory-mapped corpus of a log. Example: seqdiffrec data prepare clicks.csv --item sku --out corpus"""
     corpus = _dataset(name, {"data_root": data_root, "user": user, "item": item, "time": time}, changes).corpus
     corpus.save(out)
-    print(f"{out}: {corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions")
+    show.corpus(corpus, out, as_json=as_json)
     show.next_step(_train_command(str(out), corpus.name, {}))
 
 
@@ -231,6 +232,7 @@ def record(
     run: Run,
     out: Annotated[Path, typer.Option(help="The .json file to write; it must not exist.")],
     note: Annotated[str | None, typer.Option(help="What a reader must know besides.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a run's settings, curve and figures as one JSON. Example: seqdiffrec record runs/mine --out mine.json"""
     refuse_record(out)
@@ -239,7 +241,10 @@ def record(
         result = make_record(recommender, _data_of(recommender, None, None), note, progress)
     write_record(result, out)
     metric = chosen_metric(result)
-    print(f"{out}: test {metric} {result['test']['seen_kept'][metric]:.4f} with all items ranked")
+    if as_json:
+        print(json.dumps({"record": str(out), "test": result["test"]}))
+    else:
+        print(f"{out}: test {metric} {result['test']['seen_kept'][metric]:.4f} with all items ranked")
     show.next_step(f"seqdiffrec curves {out} --out curves.svg")
 
 
@@ -294,7 +299,8 @@ def _data_of(recommender: Recommender, data: str | None, data_root: str | None) 
             raise RunError(
                 f"{recommender.run.path} no longer has its corpus; name the log that it was trained on: evaluate --data"
             )
-        return Dataset.of(recommender.corpus, RunConfig.of({"data": settings}).data.times())
+        times = RunConfig.of({"data": recommender.run.record.get("split") or {}}).data.times()
+        return Dataset.of(recommender.corpus, times)
     source = {"dataset" if data in DATASETS else "file": data, "data_root": data_root}
     prepared = {name: value for name, value in settings.items() if name not in ("dataset", "file", "data_root")}
     return RunConfig.of({"data": prepared | source}).data.load()

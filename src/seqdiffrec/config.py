@@ -52,6 +52,7 @@ class DataConfig(Settings):
                 f"name the data: either a dataset ({', '.join(DATASETS)}) with --dataset, or a file with --data"
             )
         times = self.times()
+        self._refuse_unused()
         if self.dataset is not None:
             return Dataset.of(load_corpus(self.dataset, self.data_root), times)
         assert self.file is not None
@@ -67,6 +68,17 @@ class DataConfig(Settings):
             drop_repeats=self.drop_repeats,
             times=times,
         )
+
+    def _refuse_unused(self) -> None:
+        """Raise SettingError for a setting that this source does not use, rather than leave it out silently."""
+        is_prepared = self.file is None or Path(self.file).is_dir()
+        unused = ["user", "item", "time", "min_user", "min_item", "drop_repeats"] if is_prepared else ["data_root"]
+        for name in unused:
+            if getattr(self, name) != DataConfig.model_fields[name].default:
+                source = self.dataset or self.file
+                raise SettingError(
+                    f"data.{name} has no effect on {source}, which has its own preparation; leave it out"
+                )
 
     def times(self) -> tuple[Any, Any] | None:
         """Validation and test time of a split in time; None for leave-one-out. Raises SettingError for half of it."""

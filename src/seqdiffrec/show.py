@@ -1,9 +1,11 @@
 """How results look in a terminal: tables on standard output, notices and the next step on standard error."""
 
 import json
+import shutil
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +14,7 @@ from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from seqdiffrec.data import Corpus
 from seqdiffrec.evaluation import Progress
 from seqdiffrec.reports import chosen_metric
 from seqdiffrec.training import RunFolder
@@ -33,7 +36,11 @@ def notice(message: str) -> None:
 
 
 def next_step(command: str, label: str = "Next") -> None:
-    """The command to try next."""
+    """The command to try next, as it can be typed here: seqdiffrec may not be on the PATH."""
+    if shutil.which("seqdiffrec") is None and command.startswith("seqdiffrec "):
+        started = Path(sys.argv[0])
+        here = str(started) if started.name == "seqdiffrec" else f"{sys.executable} -m seqdiffrec"
+        command = here + command.removeprefix("seqdiffrec")
     ERR.print(f"{label}: [bold]{escape(command)}[/]")
 
 
@@ -43,6 +50,16 @@ def facts(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
         OUT.print(f"{name:<{width}}  {escape(shown)}")
+
+
+def corpus(of: Corpus, folder: Path | None, *, as_json: bool) -> None:
+    """Size of a corpus, and where it lies."""
+    if as_json:
+        sizes = {"users": of.num_users, "items": of.num_items, "actions": of.num_actions}
+        place = {} if folder is None else {"folder": str(folder)}
+        print(json.dumps({"name": of.name, **sizes, "content_hash": of.content_hash, **place}))
+    else:
+        print(f"{folder or of.name}: {of.num_users:,} users, {of.num_items:,} items, {of.num_actions:,} actions")
 
 
 def metrics(of: Mapping[str, Mapping[str, float]]) -> None:

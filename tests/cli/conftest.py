@@ -6,7 +6,7 @@ import random
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import requests
 import typer
 
 from seqdiffrec import cli as command_line
+from seqdiffrec.data import fetch
 from seqdiffrec.training import TerminalReporter
 
 ITEMS = 14
@@ -132,10 +133,14 @@ def _alone(tmp_path, monkeypatch) -> None:
     def unreachable(*args: object, **kwargs: object) -> None:
         raise requests.ConnectionError("no route")
 
+    def no_pip(*args: object) -> None:
+        raise fetch.FetchError("pip could not fetch it")
+
     monkeypatch.setattr("requests.get", unreachable)
-    monkeypatch.setattr("seqdiffrec.data.fetch._pip_download", unreachable)
+    monkeypatch.setattr("seqdiffrec.data.fetch._pip_download", no_pip)
     monkeypatch.setenv("SEQDIFFREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SEQDIFFREC_DATA_ROOT", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.chdir(tmp_path)
 
 
@@ -156,7 +161,8 @@ def train(cli) -> Callable[..., Result]:
     """train(csv, "--json", model="sasrec", epochs=3): into the folder `run`."""
 
     def run(data: object, *words: object, model: str = "diffrec", out: str = "run", **changes: object) -> Result:
-        return cli("train", "--data", data, *COLUMNS, "--out", out, *tiny(model, **changes), *words)
+        columns = [] if Path(str(data)).is_dir() else COLUMNS
+        return cli("train", "--data", data, *columns, "--out", out, *tiny(model, **changes), *words)
 
     return run
 
@@ -200,7 +206,7 @@ def disk(monkeypatch) -> Disk:
 
 
 @pytest.fixture
-def at_step(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
+def at_step(monkeypatch) -> Callable[[int, Callable[[], None]], None]:
     """at_step(3, action): the action happens after the third step of training from now on."""
 
     def arrange(step: int, action: Callable[[], None]) -> None:
@@ -216,4 +222,4 @@ def at_step(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
 
         monkeypatch.setattr(TerminalReporter, "step", count)
 
-    yield arrange
+    return arrange

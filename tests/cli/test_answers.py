@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -169,12 +170,19 @@ def test_record_and_curves(cli, finished, refused):
     run = finished["diffrec"]
     first = cli("record", run, "--out", "one.json", "--note", "by hand")
     assert first.code == 0 and "NDCG@10" in first.out
-    record = json.loads(open("one.json").read())
+    record = json.loads(Path("one.json").read_text())
     evaluated = cli("evaluate", run, "--json").json
+    assert cli("record", run, "--out", "two.json", "--json").json == {"record": "two.json", "test": record["test"]}
     assert record["test"]["seen_kept"] == evaluated["seen_kept"]
     assert record["note"] == "by hand" and record["settings"]["model"] == "diffrec"
     drawn = cli(*first.next_step[1:])
     assert (drawn.code, drawn.out) == (0, "curves.svg\n")
-    assert "<svg" in open("curves.svg").read()
+    assert "<svg" in Path("curves.svg").read_text()
+    assert "<!-- one -->" in Path("curves.svg").read_text(), "a line is called by its file"
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(folder, "one.json").write_bytes(Path("one.json").read_bytes())
+    assert cli("curves", "a/one.json", "b/one.json", "--out", "both.svg").code == 0
+    assert all(f"<!-- {folder}/one.json -->" in Path("both.svg").read_text() for folder in ("a", "b"))
     refused(cli("record", run, "--out", "one.json"), "one.json exists already")
     refused(cli("record", run, "--out", "nowhere/one.json"), "the folder nowhere does not exist")

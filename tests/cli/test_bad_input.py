@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from seqdiffrec.training import RunFolder
 
@@ -94,7 +95,7 @@ def test_a_setting_that_cannot_be(cli, csv, refused, words, needles):
         ([*SOURCE, "--data", "log.csv"], ["name the data"]),
         (["--dataset", "ml100k"], ["unknown dataset 'ml100k'", "did you mean 'ml-100k'?"]),
         ([*SOURCE, "--data-root", "nowhere"], ["nowhere is not a folder", "--data-root"]),
-        (SOURCE, ["ml-100k could not be fetched", "no route", "--data-root"]),
+        (SOURCE, ["ml-100k could not be fetched", "cannot be reached", "--data-root"]),
         (["--recipe", "none.toml"], ["recipe none.toml cannot be read"]),
         (["--recipe", "broken.toml"], ["recipe broken.toml is not valid TOML", "line 2"]),
         (["--recipe", "flat.toml"], ["model must be a table of settings, not 'sasrec'"]),
@@ -113,12 +114,29 @@ def test_no_data_and_bad_recipes(cli, words, needles):
     assert not Path("run").exists()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_a_device_that_is_not_there(train, csv, refused):
+    refused(train(csv, device="cuda"), "training.device is 'cuda'", "auto or cpu")
+    assert not Path("run").exists()
+
+
+def test_options_that_a_prepared_source_does_not_use(cli, csv, refused):
+    assert cli("data", "prepare", csv, "--user", "who", "--item", "what", "--out", "corpus").code == 0
+    words = ["train", "--out", "run", "--data", "corpus"]
+    refused(cli(*words, "--item", "what"), "data.item has no effect on corpus", "leave it out")
+    refused(cli(*words, "--set", "data.min_user=5"), "data.min_user has no effect on corpus")
+    refused(cli(*words[:3], "--dataset", "beauty", "--time", "when"), "data.time has no effect on beauty")
+    assert not Path("run").exists()
+
+
 def test_an_out_that_exists(train, csv, refused, run):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     refused(train(csv, out=run), f"{run} exists already", "choose another --out", "--resume")
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     Path("file").write_text("mine")
     refused(train(csv, out="file"), "file exists already")
+    refused(train(csv, out="file/run"), "file/run could not be written")
+    refused(train(csv, out="long" * 100), "File name too long")
     assert Path("file").read_text() == "mine"
 
 
@@ -151,6 +169,7 @@ def test_k_of_recommend(cli, finished, refused, k, needles):
     [
         (["--user", "7"], ["user '7' is not among the 30 users of 'log'", "for example 101"]),
         (["--user", "0101"], ["user '0101' is not among"]),
+        (["--user", ":100:[b]"], ["user ':100:[b]' is not among"]),
         ([], ["say for whom", "--user", "--history"]),
         (["--user", "101", "--history", "10"], ["say for whom"]),
         (["10", "20"], ["say for whom"]),
@@ -196,6 +215,11 @@ def other_settings(run: Path) -> None:
     edit(run, settings={**settings, "model_settings": {**settings["model_settings"], "hidden_size": 16}})
 
 
+def remove_training(run: Path) -> None:
+    settings = RunFolder.open(run).record["settings"]
+    edit(run, settings={name: settings[name] for name in ("model", "model_settings")})
+
+
 def remove_settings(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({key: record[key] for key in record if key != "settings"}))
@@ -207,6 +231,7 @@ RUNS = {
     "broken JSON": (lambda run: (run / "run.json").write_text('{"format": 1, '), ["run.json cannot be read"]),
     "not an object": (lambda run: (run / "run.json").write_text("[]"), ["run.json is not a run's record"]),
     "a part is gone": (remove_settings, ["run.json lacks settings"]),
+    "a table is gone": (remove_training, ["run.json lacks training"]),
     "other version": (lambda run: edit(run, format=2), ["format 2", "reads format 1", "0.1.0"]),
     "other settings": (other_settings, ["the weights do not fit the settings"]),
     "no weights": (lambda run: weights(run).unlink(), ["weights-001.safetensors cannot be read"]),
@@ -270,7 +295,7 @@ def test_a_full_disk_while_ranks_are_written(cli, finished, disk, refused, tmp_p
 
 @pytest.mark.parametrize(
     ("content", "needle"),
-    [(None, "No such file"), ("{", "not the record of a run"), ("{}", "corpus"), ("[]", "not the record of a run")],
+    [(None, "No such file"), ("{", "not the record of a run"), ("{}", "curve"), ("[]", "not the record of a run")],
 )
 def test_curves_of_what_is_no_record(cli, refused, content, needle):
     if content is not None:
@@ -286,8 +311,8 @@ def test_curves_of_what_is_no_record(cli, refused, content, needle):
     ("words", "needle"),
     [
         (["train", "--epochs", "3"], "--epochs"),
-        (["recommend", "run", "--user", "1", "-k", "ten"], "ten"),
-        (["evaluate"], "RUN"),
+        (["recommend", "run", "--user", "1", "-k", "ten"], "valid integer"),
+        (["evaluate"], "Missing argument"),
         (["trian"], "trian"),
         (["data", "prepare", "log.csv"], "--out"),
     ],

@@ -42,6 +42,8 @@ def test_stats_and_fetch_of_a_named_dataset(cli, root):
     assert "GroupLens" in found.err, "the licence is shown, on standard error"
     fetched = cli("data", "fetch", "ml-100k", "--data-root", root)
     assert fetched.out == "ml-100k: 8 users, 12 items, 96 actions\n"
+    fetched_json = cli("data", "fetch", "ml-100k", "--data-root", root, "--json").json
+    assert fetched_json == {name: found.json[name] for name in ("name", "users", "items", "actions", "content_hash")}
     assert fetched.next_step == [
         *("seqdiffrec", "train", "--dataset", "ml-100k", "--data-root", str(root), "--out", "runs/ml-100k")
     ]
@@ -52,6 +54,7 @@ def test_prepare_writes_a_corpus_that_the_next_step_trains_on(cli, csv, train, t
     assert prepared.code == 0
     corpus = Corpus.load("corpus")
     assert all(len(set(items)) == len(items) for items in map(list, corpus.sequences())), "repeats are dropped"
+    assert prepared.out == f"corpus: 30 users, {corpus.num_items} items, {corpus.num_actions} actions\n"
     assert prepared.next_step == ["seqdiffrec", "train", "--data", "corpus", "--out", "runs/log"]
     assert train("corpus").code == 0
     # The name alone is enough where the folder is there.

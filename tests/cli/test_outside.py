@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from seqdiffrec import cli as command_line
+from seqdiffrec import show
 
 
 def run(*words: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -18,14 +19,11 @@ def run(*words: object, code: str | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
-def test_a_good_and_a_bad_call(finished, tmp_path):
+def test_streams_and_exit_code_0(finished):
     good = run("recommend", finished["diffrec"], "--history", 10, 999, "-k", 3, "--json")
     assert good.returncode == 0
     assert len(json.loads(good.stdout)["recommendations"]) == 3
     assert good.stderr == "seqdiffrec: history 0: 1 of 2 items are unknown and skipped: '999'\n"
-    bad = run("train", "--data", "none.csv", "--out", "run")
-    assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr == "error: none.csv does not exist; check the path\n"
 
 
 def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):
@@ -33,6 +31,17 @@ def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):
     broken = run("evaluate", finished["diffrec"], code=code)
     assert (broken.returncode, broken.stdout) == (1, "")
     assert "Traceback" in broken.stderr and broken.stderr.endswith("RuntimeError: our fault\n")
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [(".venv/bin/seqdiffrec", ".venv/bin/seqdiffrec"), ("x/__main__.py", f"{sys.executable} -m seqdiffrec")],
+)
+def test_the_next_step_can_be_typed_where_seqdiffrec_is_not_on_the_path(started, expected, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("sys.argv", [started])
+    show.next_step("seqdiffrec info runs/mine")
+    assert capsys.readouterr().err == f"Next: {expected} info runs/mine\n"
 
 
 def commands(command, words=("seqdiffrec",)):

@@ -125,6 +125,7 @@ def test_ctrl_c_saves_and_the_resumed_run_equals_an_uninterrupted_one(train, csv
     at_step(3, lambda: signal.raise_signal(signal.SIGINT))
     stopped = train(csv, model=model, out="cut", epochs=2, batch_size=32)
     assert stopped.code == 130 and stopped.out == ""
+    assert "stopping after this step" in stopped.err
     assert "stopped in epoch 1 after 3 steps; the checkpoint is written." in stopped.err
     assert "Traceback" not in stopped.err
     command = stopped.next_step
@@ -132,6 +133,7 @@ def test_ctrl_c_saves_and_the_resumed_run_equals_an_uninterrupted_one(train, csv
     going_on = cli(*command[1:])
     assert going_on.code == 0, going_on.err
     assert weights_of("cut") == weights_of("whole")
+    assert [found["command"] for found in RunFolder.open(Path("cut")).record["resumed"]] == [" ".join(command)]
     curves = []
     for name in ("whole", "cut"):
         rows = [json.loads(line) for line in (Path(name) / "metrics.jsonl").read_text().splitlines()]
@@ -170,17 +172,19 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_over(train, cs
 
 
 @pytest.mark.parametrize(
-    ("changes", "needles"),
+    ("data", "changes", "needles"),
     [
-        ({"batch_size": 16}, ("started with batch_size = 32, not 16", "own settings")),
-        ({"model": "sasrec"}, ("holds a run of diffrec, not of sasrec",)),
+        ("log.csv", {"batch_size": 16}, ("started with batch_size = 32, not 16", "own settings")),
+        ("log.csv", {"model": "sasrec"}, ("holds a run of diffrec, not of sasrec",)),
+        ("other.csv", {}, ("the corpus 'other'", "is not the one")),
     ],
 )
-def test_resume_refuses_another_run(train, csv, at_step, refused, changes, needles):
+def test_resume_refuses_another_run(train, csv, at_step, refused, data, changes, needles):
+    Path("other.csv").write_text("".join(csv.read_text().splitlines(keepends=True)[:-1]))
     at_step(1, lambda: signal.raise_signal(signal.SIGINT))
     assert train(csv, batch_size=32, epochs=2).code == 130
     before = files_in(Path("run"))
-    refused(train(csv, "--resume", **{"batch_size": 32, "epochs": 2, **changes}), "run", *needles)
+    refused(train(data, "--resume", **{"batch_size": 32, "epochs": 2, **changes}), "run", *needles)
     assert files_in(Path("run")) == before
 
 
@@ -263,7 +267,7 @@ def test_a_full_disk_in_the_second_epoch_keeps_the_first(train, csv, disk, at_st
     assert weights_of("run") == weights_of("whole")
 
 
-def test_a_catalogue_of_seven_items(cli, train, tmp_path):
+def test_a_catalogue_of_seven_items(cli, train):
     """Smaller than the cutoff 10: everything is measured at the catalogue's size instead."""
     Path("small.csv").write_text(
         "who,what,when\n" + "".join(f"{u},{(u * k) % 7},{k}\n" for u in range(1, 9) for k in range(1, 6))

@@ -121,11 +121,6 @@ def epoch_batches(
         yield window_batch(sequences, windows.select(slice(lower, upper)))
 
 
-def count_batches(windows: Windows, batch_size: int) -> int:
-    """Upper bound of the number of batches that `epoch_batches` yields; exact where a window has one target."""
-    return int(-(-windows.num_targets.sum() // batch_size))
-
-
 def window_batch(sequences: Sequences, windows: Windows) -> RaggedBatch:
     """The batch that holds these windows, in their order."""
     lengths = windows.last - windows.start

@@ -18,12 +18,21 @@ Time = int | float | datetime
 class Dataset:
     """A corpus, and which of its actions are for training, for validation and for the test.
 
-    Where no split is given it is leave-one-out: each user's last item is the test target, the one before it the
+    Where no times are given the split is leave-one-out: each user's last item is the test target, the one before it the
     validation target.
     """
 
     corpus: Corpus
     split: Split
+    times: tuple[Time, Time] | None = None
+
+    @property
+    def split_times(self) -> dict[str, str | int | float] | None:
+        """Validation and test time as plain values, datetimes as ISO text; None for leave-one-out."""
+        if self.times is None:
+            return None
+        plain = [moment.isoformat() if isinstance(moment, datetime) else moment for moment in self.times]
+        return {"validation_time": plain[0], "test_time": plain[1]}
 
     @classmethod
     def of(cls, corpus: Corpus, times: tuple[Time, Time] | None = None) -> "Dataset":
@@ -31,7 +40,7 @@ class Dataset:
 
         Raises DataError where the split leaves no cases.
         """
-        return cls(corpus, leave_one_out(corpus) if times is None else split_at_time(corpus, *times))
+        return cls(corpus, leave_one_out(corpus) if times is None else split_at_time(corpus, *times), times)
 
     @classmethod
     def from_interactions(

@@ -35,8 +35,10 @@ def places_of(ids: Iterable[object], vocabulary: pl.Series) -> NDArray[np.int64]
 def _as_series(values: list[object]) -> pl.Series:
     try:
         return pl.Series(values=values)
-    except TypeError as error:
-        raise DataError(f"ids of more than one type, {values[:3]!r} ...: give all of them in one type") from error
+    except (TypeError, OverflowError) as error:
+        raise DataError(
+            f"ids of more than one type, or too large, {values[:3]!r} ...: give all of them in one type"
+        ) from error
 
 
 def _plain_text(ids: pl.Series) -> pl.Series:
@@ -56,6 +58,8 @@ def _cast_where_exact(ids: pl.Series, dtype: pl.DataType) -> pl.Series:
         return pl.Series(values=[None] * len(ids), dtype=dtype)
     cast = ids.cast(dtype, strict=False)
     same = cast.cast(ids.dtype, strict=False) == ids
+    if dtype.is_float() and ids.dtype == pl.String:  # "4711" is 4711.0: pandas makes floats of whole numbers
+        same = same | (ids.cast(pl.Int64, strict=False).cast(pl.String) == ids).fill_null(False)
     return pl.select(pl.when(same).then(cast).otherwise(None)).to_series()
 
 

@@ -45,6 +45,7 @@ class Recommender:
         self._model: SequenceModel | None = None
         self._vocabulary: pl.DataFrame | None = None
         self._corpus: Corpus | None = None
+        self._split_times: dict[str, Any] | None = None
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -66,27 +67,26 @@ class Recommender:
         Raises RunError for a folder that cannot be used, TrainingInterrupted on Ctrl-C, TrainingDiverged where the
         loss is no longer a number. A start that fails leaves no folder.
         """
-        begun = self._begun(out, data.corpus) if resume else None
-        torch_seed = self.training.seed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed)
-            model = MODELS[self.model_name](self.config, data.corpus.num_items)
+        begun = self._begun(out, data) if resume else None
+        model = self._new_model(data.corpus.num_items)
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
         run = begun
         if begun is None and out is not None:
-            run = self._new_run(Path(out), data.corpus, facts or {})
+            run = self._new_run(Path(out), data.corpus, data.split_times, facts or {})
         try:
             trainer = Trainer(model, data.split, self.training, reporter, run)
             # A run that was killed before its first checkpoint starts over.
             if begun is not None and not _is_untrained(begun):
                 trainer.resume()
-            self._take(model, data.corpus, None)
+                begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
             self.state, self.run = trainer.train(), run
         except BaseException:
             if begun is None and run is not None and _is_untrained(run):
                 shutil.rmtree(run.path)
             raise
+        self._take(model, data.corpus, None)
+        self._split_times = data.split_times
         return self
 
     def save(self, path: str | Path) -> None:
@@ -94,7 +94,7 @@ class Recommender:
         assert_fitted(self._model)
         if self._corpus is None:
             raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
-        run = self._new_run(Path(path), self._corpus, {})
+        run = self._new_run(Path(path), self._corpus, self._split_times, {})
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
@@ -107,12 +107,16 @@ class Recommender:
     def load(cls, path: str | Path) -> "Recommender":
         """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken."""
         run = RunFolder.open(Path(path))
-        name = run.record["settings"]["model"]
+        settings = run.record["settings"]
+        missing = {"model", "model_settings", "training"} - settings.keys()
+        if missing or "items" not in run.record["corpus"]:
+            lacks = ", ".join(sorted(missing)) or "corpus.items"
+            raise RunError(f"{run.path / 'run.json'} lacks {lacks}; restore it or train again")
+        name = settings["model"]
         if name not in RECOMMENDERS:
             raise RunError(f"{path} holds a model {name!r}, which this version does not have")
-        settings = run.record["settings"]
         recommender = RECOMMENDERS[name](**settings["model_settings"], **settings["training"])
-        model = MODELS[name](recommender.config, run.record["corpus"]["items"])
+        model = recommender._new_model(run.record["corpus"]["items"])
         try:
             model.load_state_dict(run.load_weights())
         except RuntimeError as error:
@@ -122,6 +126,7 @@ class Recommender:
         recommender._take(model, run.corpus(), run.items())
         recommender.run = run
         recommender.state = run.state()
+        recommender._split_times = run.record.get("split")
         return recommender
 
     # -- answers ------------------------------------------------------------------------------------------------------
@@ -142,7 +147,10 @@ class Recommender:
         Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
         """
         corpus = self.corpus
-        rows = np.array([corpus.user_index(user) for user in users], dtype=np.int64)
+        wanted = list(users)
+        rows = corpus.user_indices(wanted)
+        for place in np.flatnonzero(rows < 0)[:1].tolist():
+            corpus.user_index(wanted[place])  # raises, and says which are known
         keys = corpus.user_ids.gather(rows).alias("user_id")
         allowed = (items_to_recommend, exclude_items)
         return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, *allowed)
@@ -198,6 +206,10 @@ class Recommender:
             raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
         if self._corpus is None and self.run is not None:
             self.run.check_corpus(data.corpus)
+        if data.split_times != self._split_times:
+            raise RunError(
+                f"this model was trained with the split {self._split_times or 'leave-one-out'}; give that one"
+            )
         cases = data.split.test if part == "test" else data.split.validation
         return rank_targets(self.model.predict_histories, cases, self.model.num_items, progress=progress)
 
@@ -250,7 +262,7 @@ class Recommender:
         if (places < 0).any():
             unknown = [ids[place] for place in np.flatnonzero(places < 0)[:3].tolist()]
             raise SettingError(f"items {unknown} are not in the catalogue of {self.model.num_items} items")
-        return torch.from_numpy(places)
+        return torch.tensor(places)
 
     def _known_items(self, history: Iterable[Any], number: int) -> np.ndarray[Any, np.dtype[np.int32]]:
         ids = list(history)
@@ -274,16 +286,27 @@ class Recommender:
             "training": self.training.model_dump(mode="json"),
         }
 
-    def _new_run(self, path: Path, corpus: Corpus, facts: dict[str, Any]) -> RunFolder:
-        made_by = {"versions": versions(), "revision": code_revision(), "machine": machine()}
-        return RunFolder.create(path, self._settings(), corpus, {**made_by, **facts})
+    def _new_model(self, num_items: int) -> SequenceModel:
+        """With initial weights that depend on the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed)
+            return MODELS[self.model_name](self.config, num_items)
 
-    def _begun(self, out: str | Path | None, corpus: Corpus) -> RunFolder:
+    def _new_run(
+        self, path: Path, corpus: Corpus, split_times: dict[str, Any] | None, facts: dict[str, Any]
+    ) -> RunFolder:
+        return RunFolder.create(path, self._settings(), corpus, {"split": split_times, **made_by(), **facts})
+
+    def _begun(self, out: str | Path | None, data: Dataset) -> RunFolder:
         """The run to go on with. Raises SettingError without one, RunError where it is not of this model and data."""
         if out is None:
             raise SettingError("resume needs out, the folder of the run to go on with")
         run = RunFolder.open(Path(out))
-        run.check_corpus(corpus)
+        run.check_corpus(data.corpus)
+        if run.record.get("split") != data.split_times:
+            raise RunError(
+                f"{run.path} was started with the split {run.record.get('split') or 'leave-one-out'}; resume with it"
+            )
         mine, theirs = self._settings(), run.record["settings"]
         if mine["model"] != theirs["model"]:
             raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
@@ -327,6 +350,11 @@ def load(path: str | Path) -> Recommender:
 def _is_untrained(run: RunFolder) -> bool:
     """Whether nothing has been learned yet that is worth keeping: the run was cut before its first checkpoint."""
     return run.record["checkpoint"] is None and run.record["weights"] is None
+
+
+def made_by() -> dict[str, Any]:
+    """What makes a figure besides its settings and data."""
+    return {"versions": versions(), "revision": code_revision(), "machine": machine()}
 
 
 def assert_fitted(model: SequenceModel | None) -> SequenceModel:

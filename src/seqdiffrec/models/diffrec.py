@@ -167,7 +167,7 @@ class DiffRec(SequenceModel):
 START = 0
 
 
-@lru_cache(maxsize=32_768)
+@lru_cache(maxsize=4096)
 def noise_of_seed(seed: int, step: int, places: int, size: int) -> Float32[Tensor, "places D"]:
     """The standard normal draw of a seed for a reverse step, a row for each place counted back from the target.
 

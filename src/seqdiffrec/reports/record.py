@@ -22,6 +22,10 @@ def make_record(
     """
     assert recommender.run is not None
     run = recommender.run.record
+    if run["best"] is None:
+        raise RunError(
+            f"{recommender.run.path} has no validated epoch, so there is no figure to record; train it first"
+        )
     history = recommender.state.history
     return {
         "command": run.get("command"),
@@ -31,6 +35,7 @@ def make_record(
         "corpus": run["corpus"],
         "versions": run["versions"],
         "revision": run["revision"],
+        "resumed": run.get("resumed", []),
         "machine": run["machine"],
         "ended": run.get("ended", {"epochs": len(history), "reason": "cut off"}),
         "best_epoch": run["best"]["epoch"],

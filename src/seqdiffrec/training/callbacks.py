@@ -22,7 +22,7 @@ class Reporter:
     ) -> None:
         pass
 
-    def start_epoch(self, state: TrainingState, num_targets: int, num_batches: int) -> None:
+    def start_epoch(self, state: TrainingState, num_targets: int) -> None:
         """An epoch starts, or goes on after ``state.step`` batches."""
 
     def step(self, state: TrainingState) -> None:
@@ -30,6 +30,9 @@ class Reporter:
 
     def validation(self, done: int, total: int) -> None:
         """So many validation cases are ranked."""
+
+    def stopping(self) -> None:
+        """The user asked to stop; the training ends after the step at hand, or after a validation."""
 
     def end_epoch(self, row: EpochRow, state: TrainingState) -> None:
         """An epoch is validated and recorded."""
@@ -64,7 +67,7 @@ class TerminalReporter(Reporter):
     ) -> None:
         self.bar.stop()
 
-    def start_epoch(self, state: TrainingState, num_targets: int, num_batches: int) -> None:
+    def start_epoch(self, state: TrainingState, num_targets: int) -> None:
         """The bar starts anew, or where the epoch was cut."""
         self.bar.reset(
             self.task,
@@ -83,15 +86,18 @@ class TerminalReporter(Reporter):
         """The bar counts ranked cases."""
         self.bar.update(self.task, description="validating", completed=done, total=total, detail="")
 
+    def stopping(self) -> None:
+        """A line, since it may take a validation until the training stops."""
+        self.console.print("stopping after this step; once more stops at once", highlight=False)
+
     def end_epoch(self, row: EpochRow, state: TrainingState) -> None:
         """A lasting line."""
         self.epochs_here += 1
-        kept = row["validation"]["seen_kept"]
         parts = [f"epoch {row['epoch']:>3}"]
         parts += [f"{name} {value:.4f}" for name, value in row["train"].items()]
         if row["embedding_norm"] is not None:
             parts.append(f"norm {row['embedding_norm']:.3f}")
-        parts.append(f"validation NDCG@10 {kept['NDCG@10']:.4f}" + (" *" if row["improved"] else "  "))
+        parts.append(f"validation {row['chosen_by']} {row['value']:.4f}" + (" *" if row["improved"] else "  "))
         if row["train_seconds"] > 0:
             parts.append(f"{row['targets'] / row['train_seconds']:,.0f} targets/s")
             each = (time.monotonic() - self.started) / self.epochs_here

@@ -118,7 +118,7 @@ class RunFolder:
         """Put model and optimiser back to where the checkpoint was written."""
         name = self.record["checkpoint"]
         if name is None:
-            raise RunError(f"{self.path} has no checkpoint to go on from: its training has ended")
+            raise RunError(f"{self.path} has no checkpoint to go on from: start a new run, with another --out")
         tensors, metadata = self._read_tensors(name)
         model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
         moments: dict[int, dict[str, Tensor]] = {}
@@ -128,6 +128,12 @@ class RunFolder:
                 moments.setdefault(int(index), {})[moment] = value
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         return TrainingState(**json.loads(metadata["state"]))
+
+    def note_resumed(self, settings: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Record that the run goes on: with more epochs or patience perhaps, and by which code."""
+        resumed = [*self.record.get("resumed", []), facts]
+        changed = {**self.record, "settings": settings, "resumed": resumed, "files": dict(self.record["files"])}
+        self._commit(changed, remove=None)
 
     def save_epoch(self, state: TrainingState, best: dict[str, Tensor] | None) -> None:
         """Write the epochs' metrics, and the weights where the last epoch was the best."""

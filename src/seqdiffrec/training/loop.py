@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqdiffrec.data.batches import RaggedBatch, count_batches, cut_windows, epoch_batches
+from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.split import Split
 from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
+from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.settings import TrainingConfig
@@ -30,7 +31,7 @@ from seqdiffrec.training.state import EpochRow, TrainingState
 SELECT_AT = 10
 
 
-REMEDY = "the last good checkpoint is kept. Try a smaller learning_rate, or set max_gradient_norm"
+REMEDY = "a checkpoint written before stays. Try a smaller learning_rate, or set max_gradient_norm"
 
 
 class TrainingInterrupted(Exception):
@@ -89,7 +90,7 @@ class Trainer:
         is not finite.
         """
         num_epochs = self.config.epochs if self.optimizer is not None else 1
-        with _signals_set(self.stop), self.reporter:
+        with _signals_set(self.stop, self.reporter), self.reporter:
             while self.state.epoch < num_epochs and not self._out_of_patience():
                 if self.optimizer is not None:
                     self._train_epoch(self.optimizer)
@@ -111,7 +112,7 @@ class Trainer:
             prefixes=config.prefixes,
             rng=order,
         )
-        self.reporter.start_epoch(state, int(windows.num_targets.sum()), count_batches(windows, config.batch_size))
+        self.reporter.start_epoch(state, int(windows.num_targets.sum()))
         self.model.train()
         for batch in epoch_batches(train, windows, config.batch_size, order, skip=state.step):
             started = time.monotonic()
@@ -149,9 +150,12 @@ class Trainer:
             cutoffs(num_items),
             progress=self.reporter.validation,
         )
-        value, state = metrics["seen_kept"][f"NDCG@{min(SELECT_AT, num_items)}"], self.state
+        chosen_by = f"NDCG@{min(SELECT_AT, num_items)}"
+        value, state = metrics["seen_kept"][chosen_by], self.state
         row = EpochRow(
             epoch=state.epoch + 1,
+            chosen_by=chosen_by,
+            value=value,
             train=state.means(),
             embedding_norm=self.model.embedding_norm(),
             validation={protocol: metrics[protocol] for protocol in ("seen_kept", "seen_removed")},
@@ -161,7 +165,7 @@ class Trainer:
             validation_seconds=round(time.monotonic() - started, 3),
         )
         self.best = _copy_weights(self.model) if row["improved"] else self.best
-        state.end_epoch(row, value)
+        state.end_epoch(row)
         if self.run is not None:
             self.run.save_epoch(state, self.best if row["improved"] else None)
         self._checkpoint()
@@ -188,11 +192,11 @@ class Trainer:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the GPU where there is one. Raises ValueError where it is not there."""
+    """The device of that name; ``auto`` is the GPU where there is one. Raises SettingError where it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"training.device is {name!r}, but there is no GPU that torch can use; set it to auto or cpu")
+    if name.startswith("cuda") and (torch.device(name).index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"training.device is {name!r}, but torch finds no such GPU; set it to auto or cpu")
     return torch.device(name)
 
 
@@ -219,7 +223,7 @@ def seeded(seed: int, epoch: int, step: int, device: torch.device) -> Generator[
 
 
 @contextmanager
-def _signals_set(event: threading.Event) -> Generator[None]:
+def _signals_set(event: threading.Event, reporter: Reporter) -> Generator[None]:
     """Ctrl-C and a polite kill set the event; a second one interrupts at once. Only the main thread gets signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -229,6 +233,7 @@ def _signals_set(event: threading.Event) -> Generator[None]:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()
+        reporter.stopping()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -5,9 +5,14 @@ from typing import TypedDict
 
 
 class EpochRow(TypedDict):
-    """One line of a run's metrics: what an epoch cost and brought."""
+    """One line of a run's metrics: what an epoch cost and brought.
+
+    chosen_by, value: the validation metric by which the best epoch is chosen, seen items kept, and this epoch's.
+    """
 
     epoch: int
+    chosen_by: str
+    value: float
     train: dict[str, float]
     embedding_norm: float | None
     validation: dict[str, dict[str, float]]
@@ -47,10 +52,10 @@ class TrainingState:
         """Mean of each part of the loss over the epoch's targets so far."""
         return {name: total / self.targets for name, total in self.sums.items()}
 
-    def end_epoch(self, row: EpochRow, value: float) -> None:
+    def end_epoch(self, row: EpochRow) -> None:
         """Record a finished epoch and turn to the next."""
         if row["improved"]:
-            self.best_epoch, self.best_value = self.epoch, value
+            self.best_epoch, self.best_value = self.epoch, row["value"]
         self.history.append(row)
         self.epoch += 1
         self.step, self.targets, self.seconds, self.sums = 0, 0, 0.0, {}

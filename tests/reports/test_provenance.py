@@ -1,0 +1,55 @@
+"""What made a figure: the code revision in and out of a checkout, versions, machine."""
+
+import subprocess
+from importlib import metadata
+
+import pytest
+
+from seqdiffrec.training import provenance
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with one committed file, which stands for provenance.py."""
+
+    def git(*words: str) -> str:
+        settings = ["-c", "user.name=N", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *settings, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    return git
+
+
+def test_the_commit_and_whether_files_differ(checkout, tmp_path):
+    commit = checkout("rev-parse", "HEAD")
+    assert provenance.code_revision() == commit
+    (tmp_path / "untracked.txt").write_text("x")
+    assert provenance.code_revision() == commit
+    (tmp_path / "code.py").write_text("2\n")
+    assert provenance.code_revision() == f"{commit}+changes"
+
+
+def test_a_copy_inside_another_projects_checkout_has_none(checkout, tmp_path, monkeypatch):
+    (tmp_path / "installed.py").write_text("1\n")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "installed.py"))
+    assert provenance.code_revision() is None
+
+
+def test_outside_of_git_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.code_revision() is None
+    monkeypatch.setenv("PATH", "")
+    assert provenance.code_revision() is None
+
+
+def test_versions_and_machine():
+    versions = provenance.versions()
+    assert versions["torch"] == metadata.version("torch") and versions.keys() >= {"python", "seqdiffrec", "polars"}
+    machine = provenance.machine()
+    assert machine["processor"] and machine["cores"] >= 1
