@@ -11,7 +11,7 @@ from seqdiffrec.evaluation import Evaluation
 from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec
 
 # Small enough for a few minutes on two cores. docs/attention.md says what a shared history is.
-SIZE = {"hidden_size": 64, "epochs": 8, "patience": 3}
+SETTINGS = {"hidden_size": 64, "dropout": 0.1, "embedding_std": 0.1, "epochs": 8, "patience": 3}
 USER = 196
 
 
@@ -21,8 +21,8 @@ def run_demo(out: Path) -> None:
     data = load_dataset("ml-100k")
     models: dict[str, Recommender] = {
         "popularity": Popularity(),
-        "SASRec": SASRec(**SIZE),
-        "DiffRec, shared history": DiffRec(**SIZE, attention="shared_history", tied_output=True),
+        "SASRec": SASRec(**SETTINGS),
+        "DiffRec, shared history": DiffRec(**SETTINGS, attention="shared_history", tied_output=True),
     }
     results: dict[str, Evaluation] = {}
     for name, model in models.items():

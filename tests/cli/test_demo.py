@@ -20,7 +20,7 @@ def films(monkeypatch) -> Dataset:
     data = Dataset.of(prepare(Interactions.from_frame(log), name="ml-100k", titles=titles))
     monkeypatch.setattr(demo, "load_dataset", lambda name: data)
     monkeypatch.setattr(
-        demo, "SIZE", {"hidden_size": 8, "num_layers": 1, "epochs": 1, "max_length": 5, "device": "cpu"}
+        demo, "SETTINGS", {"hidden_size": 8, "num_layers": 1, "epochs": 1, "max_length": 5, "device": "cpu"}
     )
     return data
 
