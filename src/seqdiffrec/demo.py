@@ -60,7 +60,7 @@ def _show_user(model: Recommender, data: Dataset) -> None:
 
 def _show_figures(results: dict[str, Evaluation]) -> None:
     table = Table(title="ML-100K, test: full ranking of 1,349 items, last item of each of 943 users")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for protocol in show.PROTOCOLS.values():
         for metric in ("HR@10", "NDCG@10"):
             table.add_column(f"{metric}\n{protocol}", justify="right")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seqdiffrec.models import Loss
+from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import Reporter, RunFolder, TrainingConfig, TrainingDiverged, TrainingInterrupted, loop
 from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
 
@@ -301,7 +302,7 @@ def test_precision_and_device_are_as_told():
     assert pick_device("cpu") == cpu
     if not torch.cuda.is_available():
         assert pick_device("auto") == cpu
-        with pytest.raises(ValueError, match="there is no GPU"):
+        with pytest.raises(SettingError, match="no such GPU"):
             pick_device("cuda")
 
 

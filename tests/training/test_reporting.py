@@ -14,6 +14,8 @@ from seqdiffrec.training.provenance import code_revision, machine, versions
 def row(**changes: object) -> EpochRow:
     given = {
         "epoch": 3,
+        "chosen_by": "NDCG@10",
+        "value": 0.1234,
         "train": {"loss": 2.5, "recommendation": 2.25, "mse": 0.25},
         "embedding_norm": 0.4321,
         "validation": {"seen_kept": {"NDCG@10": 0.1234}, "seen_removed": {"NDCG@10": 0.2}},
@@ -28,7 +30,7 @@ def row(**changes: object) -> EpochRow:
 def test_a_line_an_epoch_on_standard_error(capsys):
     with TerminalReporter(epochs=5) as reporter:
         state = TrainingState(epoch=2)
-        reporter.start_epoch(state, 100, 4)
+        reporter.start_epoch(state, 100)
         state.add({"loss": 1.0}, 25, 0.5)
         reporter.step(state)
         reporter.validation(1, 2)
@@ -55,10 +57,10 @@ def test_state_counts_targets_and_weighs_by_them():
     state.add({"loss": 4.0, "mse": 3.0}, 20, 0.25)
     assert (state.step, state.targets, state.seconds) == (2, 30, 0.75)
     assert state.means() == pytest.approx({"loss": 3.0, "mse": 2.0})
-    state.end_epoch(row(), 0.1234)
+    state.end_epoch(row())
     assert (state.epoch, state.step, state.targets, state.seconds, state.sums) == (1, 0, 0, 0.0, {})
     assert (state.best_epoch, state.best_value) == (0, 0.1234)
-    state.end_epoch(row(improved=False), 0.1)
+    state.end_epoch(row(improved=False, value=0.1))
     assert (state.best_epoch, state.best_value, len(state.history)) == (0, 0.1234, 2)
 
 

@@ -118,7 +118,8 @@ class RunFolder:
         """Put model and optimiser back to where the checkpoint was written."""
         name = self.record["checkpoint"]
         if name is None:
-            raise RunError(f"{self.path} has no checkpoint to go on from: start a new run, with another --out")
+            why = "its training has ended" if self.record["status"] == "finished" else "none was written yet"
+            raise RunError(f"{self.path} has no checkpoint to go on from: {why}; start a new run, with another --out")
         tensors, metadata = self._read_tensors(name)
         model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
         moments: dict[int, dict[str, Tensor]] = {}
