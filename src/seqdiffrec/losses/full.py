@@ -17,8 +17,8 @@ def catalogue_cross_entropy(
 
     Row 0 of ``weight`` and ``bias`` is padding: it is no candidate and gets no gradient. Targets are 1..V.
 
-    Exact, and a third faster on a CPU than ``cross_entropy(linear(h, weight, bias), targets)``, since the gradient
-    overwrites the logits. The matrix products run in autocast's type, sums and exponentials in float32.
+    Exact, and on a CPU faster (docs/adr/0006) than ``cross_entropy(linear(h, weight, bias), targets)``, since the
+    gradient overwrites the logits. The matrix products run in autocast's type, sums and exponentials in float32.
     """
     return cast(Tensor, _CatalogueCrossEntropy.apply(h, weight, bias, targets))
 
