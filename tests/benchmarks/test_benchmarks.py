@@ -57,13 +57,13 @@ def test_operations_of_sasrec_and_of_padded_rows_by_hand() -> None:
 
 
 def test_operations_are_those_that_torch_counts() -> None:
-    """Histories of one length leave nothing to pad, and torch's softmax has the row of padding more than ours."""
+    """32 sequences of 8 places leave nothing to pad, and torch's softmax has the row of padding more than ours."""
     torch.manual_seed(0)
-    model = DiffRec(DiffRecConfig(**TINY), NUM_ITEMS)
-    three = batch([5, 5, 5], rows=[0, 1, 2], places=[5, 5, 5])
+    model = DiffRec(DiffRecConfig(**TINY | {"max_length": 8}), NUM_ITEMS)
+    whole = batch([7] * 32, rows=list(range(32)), places=[7] * 32)
     with FlopCounterMode(display=False) as counted:
-        model.loss(three).total.backward()
-    assert counted.get_total_flops() == training_flop(work_of(model, three), model.config, NUM_ITEMS + 1)
+        model.loss(whole).total.backward()
+    assert counted.get_total_flops() == training_flop(work_of(model, whole), model.config, NUM_ITEMS + 1)
 
 
 def test_systems_take_turns_and_are_compared_within_a_round() -> None:

@@ -56,7 +56,7 @@ def padded(encoder: Encoder, x: Tensor, lengths: list[int], config: dict[str, ob
     h = encoder.input_norm(batch)
     for layer in encoder.layers:
         assert isinstance(layer, EncoderLayer)
-        h = torch_layer(layer, activation, norm_first)(h, src_mask=later, src_key_padding_mask=~real)
+        h = torch_layer(layer, activation, norm_first).to(h.dtype)(h, src_mask=later, src_key_padding_mask=~real)
     return encoder.output_norm(h)[real]
 
 
@@ -110,14 +110,14 @@ def test_targets_over_a_shared_history_against_torchs_layers(settings):
 
 
 def test_gradients_against_torchs_layers():
-    encoder = make()
+    encoder = make().double()
     x, rows, _, offsets = flat()
-    x.requires_grad_()
-    upstream = torch.randn(len(LENGTHS), 8, generator=torch.Generator().manual_seed(5))
+    x = x.double().requires_grad_()
+    upstream = torch.randn(len(LENGTHS), 8, generator=torch.Generator().manual_seed(5)).double()
     last = offsets[1:] - 1
     (ours,) = torch.autograd.grad(encoder.bidirectional(x, rows, offsets, last), x, upstream)
     (theirs,) = torch.autograd.grad(padded(encoder, x, LENGTHS, {}, causal=False)[last], x, upstream)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"dropout": 0.5, "input_dropout": False}])

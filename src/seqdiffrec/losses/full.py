@@ -5,6 +5,11 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
+
+# Rows are made up to whole multiples of this: a matrix library compiles a kernel for every new shape, and without this
+# each batch brings one.
+ROWS = 32
 
 
 def catalogue_cross_entropy(
@@ -28,7 +33,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         device = h.device.type
         matmul_dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        h_mm, weight_mm = h.detach().to(matmul_dtype), weight.detach().to(matmul_dtype)
+        h_mm = F.pad(h.detach(), (0, 0, 0, -len(h) % ROWS)).to(matmul_dtype)
+        weight_mm = weight.detach().to(matmul_dtype)
         with torch.autocast(device, enabled=False):
             # (V + 1, R), items first: the product is nearly twice as fast this way round.
             logits = (weight_mm @ h_mm.t()).to(weight.dtype)
@@ -36,12 +42,13 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 logits += bias.detach()[:, None]
             logits[0] = float("-inf")
             largest = logits.amax(0)
-            at_target = logits.gather(0, targets[None]).squeeze(0)
+            rows = torch.arange(len(targets), device=targets.device)
+            at_target = logits[targets, rows]
             odds = logits.sub_(largest).exp_()
             total = odds.sum(0)
             ctx.save_for_backward(h_mm, weight_mm, odds, total, targets)
             ctx.has_bias, ctx.h_dtype, ctx.used = bias is not None, h.dtype, False
-            return total.log() + largest - at_target
+            return (total.log() + largest)[: len(h)] - at_target
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -50,9 +57,9 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         (gradient,) = gradients
         h_mm, weight_mm, odds, total, targets = ctx.saved_tensors
         # d loss / d logits = softmax - one_hot
-        d_logits = odds.mul_(gradient / total)
+        d_logits = odds.mul_(F.pad(gradient, (0, len(h_mm) - len(targets))) / total)
         d_logits[targets, torch.arange(len(targets), device=targets.device)] -= gradient
         d_logits_mm = d_logits.to(h_mm.dtype)
-        d_h = (d_logits_mm.t() @ weight_mm).to(ctx.h_dtype)
+        d_h = (d_logits_mm.t() @ weight_mm)[: len(targets)].to(ctx.h_dtype)
         d_weight = (d_logits_mm @ h_mm).to(odds.dtype)
         return d_h, d_weight, d_logits.sum(1) if ctx.has_bias else None, None

@@ -8,6 +8,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+# Chunks are made up to whole multiples of this many sequences, queries and keys: a matrix library compiles a kernel for
+# every new shape, and without this each batch brings some.
+STEP = 8
+
 
 @dataclass(frozen=True)
 class _Chunk:
@@ -39,10 +43,10 @@ class RaggedAttention:
         query_index: list[Tensor] = []
         key_index: list[Tensor] = []
         for exponent in cast(list[int], size[queries > 0].unique().tolist()):
-            members = torch.nonzero((size == exponent) & (queries > 0)).squeeze(1)
-            slot, is_query = _padded(queries[members])
+            members, real = _whole(torch.nonzero((size == exponent) & (queries > 0)).squeeze(1))
+            slot, is_query = _padded(queries[members], real)
             query = by_row[first_query[members, None] + slot * is_query]  # (b, Q)
-            key_slot, is_key = _padded(lengths[members])
+            key_slot, is_key = _padded(lengths[members], real)
             key = offsets[members, None] + key_slot  # (b, K)
             hidden = key_slot[:, None, :] >= places[query][:, :, None]
             self.chunks.append(
@@ -144,10 +148,19 @@ def _after(parts: list[Tensor], count: int) -> slice:
     return slice(start, start + count)
 
 
-def _padded(lengths: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, "b L"], Tensor]:
-    """Slots 0..L-1 of each row, and which of them are real; L is the largest length."""
-    slot = torch.arange(int(lengths.max()), device=lengths.device).expand(len(lengths), -1)
-    return slot, slot < lengths[:, None]
+def _whole(members: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, " b8"], Tensor]:
+    """Members made up to a multiple of `STEP` with copies of the first, and which of them are real, (b8, 1)."""
+    count = len(members)
+    members = torch.cat([members, members[:1].expand(-count % STEP)])
+    return members, (torch.arange(len(members), device=members.device) < count)[:, None]
+
+
+def _padded(lengths: Int64[Tensor, " b"], real: Tensor) -> tuple[Int64[Tensor, "b L"], Tensor]:
+    """Slots 0..L-1 of each row, and which of them are real; L is 1, or a multiple of `STEP` that holds the longest."""
+    longest = int(lengths.max())
+    size = longest if longest == 1 else -(-longest // STEP) * STEP
+    slot = torch.arange(size, device=lengths.device).expand(len(lengths), -1)
+    return slot, (slot < lengths[:, None]) & real
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:

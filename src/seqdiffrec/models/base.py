@@ -113,7 +113,8 @@ class ItemTable(nn.Module):
 
     def __init__(self, num_items: int, hidden_size: int, *, tied: bool):
         super().__init__()
-        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0)
+        # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
+        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=tied)
         self.output = None if tied else nn.Linear(hidden_size, num_items + 1)
 
     def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:

@@ -25,6 +25,7 @@ from seqdiffrec.models import Loss, SequenceModel
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder
+from seqdiffrec.training.memory import keep_freed_memory
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
 
@@ -57,6 +58,7 @@ class Trainer:
         reporter: Reporter,
         run: RunFolder | None = None,
     ):
+        keep_freed_memory()
         self.model = model.to(pick_device(config.device))
         self.split, self.config, self.reporter, self.run = split, config, reporter, run
         self.device = next(iter(model.buffers())).device
