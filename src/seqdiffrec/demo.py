@@ -11,7 +11,7 @@ from seqdiffrec.evaluation import Evaluation
 from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec
 
 # Small enough for a few minutes on two cores. docs/attention.md says what a shared history is.
-SETTINGS = {"hidden_size": 64, "dropout": 0.1, "embedding_std": 0.1, "epochs": 8, "patience": 3}
+SETTINGS = {"hidden_size": 64, "dropout": 0.1, "embedding_std": 0.1, "weight_std": 0.1, "epochs": 8, "patience": 3}
 USER = 196
 
 

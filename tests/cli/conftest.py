@@ -28,6 +28,7 @@ TINY = {
     "model.num_seeds": 2,
     "model.max_length": 6,
     "model.embedding_std": 0.5,
+    "model.weight_std": 0.5,
     "training.epochs": 1,
     "training.batch_size": 64,
     "training.device": "cpu",

@@ -17,6 +17,7 @@ SMALL: dict[str, object] = {
     "num_steps": 5,
     "num_seeds": 2,
     "embedding_std": 0.5,
+    "weight_std": 0.5,
 }
 VARIANTS: list[tuple[str, dict[str, object]]] = [(name, {}) for name in MODELS]
 VARIANTS += [
@@ -24,6 +25,9 @@ VARIANTS += [
     ("diffrec", {"attention": "shared_history", "inference_steps": 2, "num_layers": 2}),
     ("diffrec", {"noised_items": 3, "num_layers": 2, "inference_steps": 2, "sampler": "ddim", "eta": 0.5}),
     ("diffrec", {"noised_items": "all"}),
+    ("diffrec", {"attention": "shared_history", "target_input": "mask", "positions": "from_target"}),
+    ("diffrec", {"attention": "shared_history", "noise_draws": 2, "seen_bias": True, "cosine_output": True}),
+    ("sasrec", {"seen_bias": True, "label_smoothing": 0.1}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)
 LISTS = [[1, 2, 3, 2], [5], [9, 8, 7, 6, 5, 4, 3, 2], [2, 2], [4, 1, 9]]

@@ -216,3 +216,14 @@ def test_tensors_are_int64_and_move_together():
     batch = window_batch(sequences, windows)
     assert all(value.dtype == torch.int64 for value in vars(batch).values())
     assert all(value.device.type == "meta" for value in vars(batch.to("meta")).values())
+
+
+def test_seen_items_by_brute_force():
+    sequences = with_lengths([4, 2])
+    batch = window_batch(sequences, Windows(sequences.starts, sequences.starts + 1, sequences.ends - 1))
+    expected = []
+    for target, (row, places) in enumerate(zip(batch.rows.tolist(), batch.places.tolist(), strict=True)):
+        history = batch.tokens[batch.offsets[row] :][:places].tolist()
+        expected += [(target, item, places - 1 - place) for place, item in enumerate(history)]
+    assert list(zip(*(part.tolist() for part in batch.seen()), strict=True)) == expected
+    assert len(expected) == 1 + 2 + 3 + 1

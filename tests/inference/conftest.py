@@ -9,7 +9,7 @@ import seqdiffrec as sdr
 from seqdiffrec.training import Reporter
 
 SETTINGS = {"epochs": 1, "batch_size": 64, "max_length": 6, "seed": 3}
-ENCODER = {"hidden_size": 8, "num_layers": 1, "embedding_std": 0.5}
+ENCODER = {"hidden_size": 8, "num_layers": 1, "embedding_std": 0.5, "weight_std": 0.5}
 NOISE = {"num_steps": 10, "num_seeds": 2}
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seqdiffrec.losses import catalogue_cross_entropy
+from seqdiffrec.losses import Added, catalogue_cross_entropy
 
 
 def inputs(rows: int = 7, size: int = 5, num_items: int = 9, dtype: torch.dtype = torch.float64, scale: float = 1.0):
@@ -89,3 +89,21 @@ def test_bfloat16_autocast_stays_close_and_returns_float32():
     assert not torch.equal(loss, exact)
     for ours, theirs in zip(gradients, exact_gradients, strict=True):
         assert (ours - theirs).norm() < 0.02 * theirs.norm()
+
+
+def test_added_scores_and_their_gradients():
+    """Row 2 has three of them, two on one item and one on its target; row 5 has one."""
+    h, weight, bias, targets = inputs()
+    rows, items = torch.tensor([2, 2, 2, 5]), torch.tensor([4, 4, int(targets[2]), 9])
+    values = torch.tensor([0.5, -2.0, 1.5, 3.0], dtype=torch.float64, requires_grad=True)
+    dense = torch.zeros(7, 9, dtype=torch.float64).index_put((rows, items - 1), values, accumulate=True)
+    theirs = F.cross_entropy(F.linear(h, weight[1:], bias[1:]) + dense, targets - 1, reduction="none")
+    ours = catalogue_cross_entropy(h, weight, bias, targets, Added(rows, items, values))
+    upstream = torch.linspace(-1, 2, 7, dtype=torch.float64)
+    torch.testing.assert_close(ours, theirs)
+    for one, other in zip(
+        torch.autograd.grad(ours, [h, weight, bias, values], upstream),
+        torch.autograd.grad(theirs, [h, weight, bias, values], upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -18,7 +18,15 @@ BOTH = pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
 
 def make(attention: str = "bidirectional", **settings: object) -> DiffRec:
     torch.manual_seed(1)
-    given = {"hidden_size": SIZE, "max_length": T, "num_steps": N, "dropout": 0.0, "embedding_std": 0.5, **settings}
+    given = {
+        "hidden_size": SIZE,
+        "max_length": T,
+        "num_steps": N,
+        "dropout": 0.0,
+        "embedding_std": 0.5,
+        "weight_std": 0.5,
+    }
+    given |= settings
     return DiffRec(DiffRecConfig(attention=attention, **given), ITEMS).eval()
 
 

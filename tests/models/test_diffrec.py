@@ -1,6 +1,7 @@
 """DiffRec's objective (Eq. 8, 9, 12, 13, 17, 18), Algorithms 1 to 3 and its options, by hand on tiny models."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,15 @@ LISTS = [[3, 4, 5], [7, 1, 2, 3, 9, 8], [2, 6]]
 
 def make(attention: str = "bidirectional", **settings: object) -> DiffRec:
     torch.manual_seed(1)
-    given = {"hidden_size": SIZE, "max_length": T, "num_steps": N, "dropout": 0.0, "embedding_std": 0.5, **settings}
+    given = {
+        "hidden_size": SIZE,
+        "max_length": T,
+        "num_steps": N,
+        "dropout": 0.0,
+        "embedding_std": 0.5,
+        "weight_std": 0.5,
+    }
+    given |= settings
     model = DiffRec(DiffRecConfig(attention=attention, **given), ITEMS).eval()
     if model.table.output is not None:
         torch.nn.init.normal_(model.table.output.bias)
@@ -78,10 +87,10 @@ def probabilities(model: DiffRec, h: Tensor) -> Tensor:
 @pytest.mark.parametrize("tied", [False, True])
 def test_eq08_softmax_of_Wh_plus_b_by_hand(tied):  # noqa: N802
     model = make(tied_output=tied)
-    h = draw(3, SIZE)
-    torch.testing.assert_close(model.table.logits(h).softmax(-1), probabilities(model, h), rtol=1e-5, atol=1e-7)
+    h, batch = draw(3, SIZE), replace(training_batch(*LISTS), targets=torch.tensor([1, ITEMS, 4]))
+    torch.testing.assert_close(model.table.logits(h, batch).softmax(-1), probabilities(model, h), rtol=1e-5, atol=1e-7)
     assert any(name.startswith("table.output") for name, _ in model.named_parameters()) != tied
-    loss = model.table.cross_entropy(h, torch.tensor([1, ITEMS, 4]))
+    loss = model.table.cross_entropy(h, batch)
     expected = -probabilities(model, h)[[0, 1, 2], [0, ITEMS - 1, 3]].log()
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
@@ -178,7 +187,7 @@ def test_stop_gradient_takes_the_clean_target_out_of_the_squared_error(monkeypat
         loss = model.loss(batch)
         h0, h0_hat = by_hand(model, batch, step, noise)
         L = ((h0.detach() if stop else h0) - h0_hat).square().sum(1).mean()
-        expected = L + model.table.cross_entropy(h0_hat, batch.targets).mean()
+        expected = L + model.table.cross_entropy(h0_hat, batch).mean()
         (ours,) = torch.autograd.grad(loss.total, model.table.embedding.weight)
         (theirs,) = torch.autograd.grad(expected, model.table.embedding.weight)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -319,7 +328,7 @@ def test_squared_error_over_several_noised_items_is_their_mean(monkeypatch):
     h0_hat = conditioned.denoise(model.process.add_noise(h0, step.repeat_interleave(2), noise), step)
     L = (h0 - h0_hat).square().sum(1).reshape(3, 2).mean(1)
     assert parts["mse"] == pytest.approx(L.mean().item(), rel=1e-5)
-    expected = model.table.cross_entropy(h0_hat[[1, 3, 5]], batch.targets).mean().item()
+    expected = model.table.cross_entropy(h0_hat[[1, 3, 5]], batch).mean().item()
     assert parts["recommendation"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -372,3 +381,83 @@ def test_settings_that_make_no_model_are_refused(settings, told):
 def test_settings_cannot_be_changed_behind_the_models_back():
     with pytest.raises(ValueError, match="frozen"):
         DiffRecConfig().num_steps = 5
+
+
+@BOTH
+@pytest.mark.parametrize("target_input", ["pure_noise", "mask", "zeros"])
+def test_controls_see_nothing_of_the_target(attention, target_input, monkeypatch):
+    """The denoiser gets the same input at step N whatever the target is."""
+    model = make(attention, target_input=target_input, noise_std=2.0).train()
+    batch, inputs = training_batch(*LISTS), []
+    condition = model.denoiser.condition
+
+    def watched(*given: object) -> object:
+        conditioned = condition(*given)
+
+        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+            inputs.append((hn.clone(), step.tolist()))
+            return conditioned.denoise(hn, step)
+
+        return replace(conditioned, denoise=denoise)
+
+    monkeypatch.setattr(model.denoiser, "condition", watched)
+    for targets in (batch.targets, batch.targets % ITEMS + 1):
+        torch.manual_seed(3)
+        model.loss(replace(batch, targets=targets))
+    (first, steps), (second, _) = inputs
+    assert torch.equal(first, second) and steps == [N] * 3
+    expected = {"mask": model.mask, "zeros": torch.zeros(SIZE)}.get(target_input)
+    if expected is not None:
+        assert torch.equal(first, expected.expand(3, -1))
+    else:
+        assert first.std().item() == pytest.approx(2.0, rel=0.5) and len(set(first.flatten().tolist())) == 3 * SIZE
+
+
+@BOTH
+@pytest.mark.parametrize("target_input", ["mask", "zeros"])
+def test_controls_without_noise_have_one_answer(attention, target_input):
+    model = make(attention, target_input=target_input)
+    assert model.default_seeds == 1
+    one, many = (model.predict(question(*LISTS), seeds) for seeds in (1, 3))
+    torch.testing.assert_close(one, many)
+
+
+def test_noise_std_scales_the_noise_of_training_and_inference(monkeypatch):
+    model, plain = make(noise_std=3.0), make()
+    batch, step = training_batch(*LISTS), [2, 5, 9]
+    noise = fixed(monkeypatch, model, step, [0.1] * 3)
+    _, h0_hat = by_hand(model, batch, step, 3.0 * noise)
+    recommendation = model.table.cross_entropy(h0_hat, batch).mean().item()
+    assert model.loss(batch).parts["recommendation"] == pytest.approx(recommendation, rel=1e-5)
+    asked = question(*LISTS)
+    conditioned = model.denoiser.condition(asked, model.table)
+    start = 3.0 * noise_of_seed(0, START, 1, SIZE).expand(3, -1)
+    expected = probabilities(model, conditioned.denoise(start, torch.full((3,), N)))
+    torch.testing.assert_close(model.predict(asked, 1), expected, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(expected, plain.predict(asked, 1))
+
+
+def test_several_noise_draws_are_one_step_over_repeated_targets():
+    many, one = make("shared_history", noise_draws=3), make("shared_history")
+    batch = training_batch(*LISTS)
+    torch.manual_seed(5)
+    ours = many.loss(batch).parts
+    torch.manual_seed(5)
+    theirs = one.loss(batch.repeat_targets(3)).parts
+    assert ours == theirs
+    assert batch.repeat_targets(3).targets.tolist() == batch.targets.tolist() * 3
+
+
+@BOTH
+@pytest.mark.parametrize(("positions", "used"), [("from_start", {0, 1, 2}), ("from_target", {3, 4, 5})])
+def test_positions_count_from_either_end(attention, positions, used):
+    """Two items and their target, T = 6: places 1 to 3, or 4 to 6."""
+    model = make(attention, positions=positions, tied_output=True).train()
+    model.loss(training_batch([3, 4, 5])).total.backward()
+    assert set(model.denoiser.position.weight.grad.any(1).nonzero().flatten().tolist()) == used
+    usual = "from_target" if attention == "bidirectional" else "from_start"
+    model.eval()
+    same = torch.allclose(
+        model.predict(question(*LISTS), 2), make(attention, tied_output=True).predict(question(*LISTS), 2)
+    )
+    assert same == (positions == usual)

@@ -14,7 +14,7 @@ def make(**settings: object) -> Encoder:
     config = EncoderConfig(hidden_size=8, num_heads=2, dropout=0.0, **settings)
     torch.manual_seed(0)
     encoder = Encoder(config)
-    initialize(encoder, 0.4)
+    initialize(encoder, 0.4, 0.4)
     with torch.no_grad():  # norms and biases that are not the neutral ones
         for name, parameter in encoder.named_parameters():
             if "norm" in name or name.endswith("bias"):
@@ -123,7 +123,7 @@ def test_gradients_against_torchs_layers():
 @pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"dropout": 0.5, "input_dropout": False}])
 def test_dropout_acts_in_training_only(settings):
     encoder = Encoder(EncoderConfig(hidden_size=8, **settings))
-    initialize(encoder, 0.4)
+    initialize(encoder, 0.4, 0.4)
     x, rows, _, offsets = flat()
     read = torch.arange(len(x))
     runs = [encoder.bidirectional(x, rows, offsets, read) for _ in range(2)]
@@ -136,7 +136,7 @@ def test_dropout_acts_in_training_only(settings):
 def test_initial_weights():
     torch.manual_seed(0)
     module = nn.ModuleList([Encoder(EncoderConfig(hidden_size=64)), nn.Embedding(500, 64, padding_idx=0)])
-    initialize(module, 0.02)
+    initialize(module, 0.02, 0.02)
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any()

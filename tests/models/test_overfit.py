@@ -21,9 +21,9 @@ def corpus() -> Sequences:
 @pytest.mark.parametrize(
     ("name", "epochs", "settings"),
     [
-        ("diffrec", 110, {"attention": "bidirectional", "num_steps": 20, "embedding_std": 0.3}),
-        ("diffrec", 110, {"attention": "shared_history", "num_steps": 20, "embedding_std": 0.2}),
-        ("sasrec", 40, {"embedding_std": 0.2}),
+        ("diffrec", 110, {"attention": "bidirectional", "num_steps": 20, "embedding_std": 0.3, "weight_std": 0.3}),
+        ("diffrec", 110, {"attention": "shared_history", "num_steps": 20, "embedding_std": 0.2, "weight_std": 0.2}),
+        ("sasrec", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
     ],
 )
 def test_a_tiny_corpus_is_learned_by_heart(name, epochs, settings):

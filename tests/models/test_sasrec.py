@@ -14,7 +14,7 @@ T, ITEMS = 7, 12
 
 def make(**settings: object) -> SASRec:
     torch.manual_seed(1)
-    config = SASRecConfig(hidden_size=8, max_length=T, dropout=0.0, embedding_std=0.5, **settings)
+    config = SASRecConfig(hidden_size=8, max_length=T, dropout=0.0, embedding_std=0.5, weight_std=0.5, **settings)
     return SASRec(config, ITEMS).eval()
 
 

@@ -57,6 +57,7 @@ def build() -> Callable[..., SequenceModel]:
             "dropout": 0.2,
             "num_steps": 4,
             "embedding_std": 0.1,
+            "weight_std": 0.1,
         }
         config_class = MODELS[name].config_class
         known = {key: value for key, value in small.items() if key in config_class.model_fields}

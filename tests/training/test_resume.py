@@ -22,17 +22,23 @@ def create(path: Path, corpus) -> RunFolder:
     return RunFolder.create(path, {}, corpus, {})
 
 
-@pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
+# Warm-up, decay, weight decay and a moving average have a memory, too.
+COURSE = {"warmup_epochs": 1.5, "decay": "cosine", "weight_decay": 0.1, "average_rate": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("attention", "training"), [("bidirectional", {}), ("shared_history", {}), ("shared_history", COURSE)]
+)
 @pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())
-def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, attention, stops):
+def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, attention, training, stops):
     """Dropout and importance sampling are on: both have a memory that the checkpoint must hold."""
     whole = build(attention=attention)
-    trainer_for(whole, run=create(tmp_path / "whole", corpus)).train()
+    trainer_for(whole, run=create(tmp_path / "whole", corpus), **training).train()
 
     create(tmp_path / "cut", corpus)
     for number, stop_after in enumerate([*stops, None]):
         model = build(attention=attention, seed=0 if number == 0 else 40 + number)  # what a new process starts from
-        trainer = trainer_for(model, run=RunFolder.open(tmp_path / "cut"), stop_after=stop_after)
+        trainer = trainer_for(model, run=RunFolder.open(tmp_path / "cut"), stop_after=stop_after, **training)
         torch.manual_seed(number)
         if number > 0:
             trainer.resume()
@@ -91,10 +97,10 @@ def test_a_crash_between_weights_and_checkpoint_changes_nothing(build, trainer_f
     run = create(tmp_path / "cut", corpus)
     real = run.save_checkpoint
 
-    def crash_in_epoch_2(model, optimizer, state):
+    def crash_in_epoch_2(model, optimizer, average, state):
         if state.epoch == 2:
             raise Crash
-        real(model, optimizer, state)
+        real(model, optimizer, average, state)
 
     monkeypatch.setattr(run, "save_checkpoint", crash_in_epoch_2)
     with pytest.raises(Crash):

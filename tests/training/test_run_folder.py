@@ -328,9 +328,9 @@ def test_after_a_failed_write_the_same_run_can_still_save(trained, build, traine
         fail_writing(patch, "run.json", DataError("full"))
         trainer.state.step += 1
         with pytest.raises(DataError):
-            trainer.run.save_checkpoint(trainer.model, trainer.optimizer, trainer.state)
+            trainer.run.save_checkpoint(trainer.model, trainer.optimizer, trainer.average, trainer.state)
     trainer.state.step += 1
-    trainer.run.save_checkpoint(trainer.model, trainer.optimizer, trainer.state)
+    trainer.run.save_checkpoint(trainer.model, trainer.optimizer, trainer.average, trainer.state)
     check_whole(trained)
     record = RunFolder.open(trained).record
     stray = {found.name for found in trained.iterdir()} - set(record["files"]) - {"run.json", "corpus"}

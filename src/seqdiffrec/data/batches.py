@@ -41,6 +41,19 @@ class RaggedBatch:
         rows = torch.repeat_interleave(torch.arange(len(self.offsets) - 1, device=device), self.lengths)
         return rows, torch.arange(len(rows), device=device) - self.offsets[rows]
 
+    def seen(self) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
+        """Each (target, item that it sees): the target 0..R-1, the item index, and how far back, 0 for the newest."""
+        device = self.tokens.device
+        target = torch.repeat_interleave(torch.arange(len(self.places), device=device), self.places)
+        before = self.places.cumsum(0) - self.places
+        place = torch.arange(len(target), device=device) - before[target]
+        return target, self.tokens[self.offsets[self.rows[target]] + place], self.places[target] - 1 - place
+
+    def repeat_targets(self, times: int) -> "RaggedBatch":
+        """Every target ``times`` times over the same histories: all of them once, then all of them again."""
+        repeated = {name: getattr(self, name).repeat(times) for name in ("rows", "places", "targets")}
+        return replace(self, **repeated)
+
     def to(self, device: torch.device | str) -> "RaggedBatch":
         """The same batch on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items()}

@@ -1,5 +1,5 @@
 """Losses over the whole catalogue."""
 
-from seqdiffrec.losses.full import catalogue_cross_entropy
+from seqdiffrec.losses.full import Added, catalogue_cross_entropy
 
-__all__ = ["catalogue_cross_entropy"]
+__all__ = ["Added", "catalogue_cross_entropy"]

@@ -1,18 +1,16 @@
 """What every model offers to training, evaluation and inference."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.losses import catalogue_cross_entropy
 from seqdiffrec.models.settings import Settings
 
 
@@ -103,38 +101,3 @@ class SequenceModel(nn.Module):
     def popularity(self) -> Float32[Tensor, " V"]:
         """Each item's share of the training actions."""
         return (self.item_counts / self.item_counts.sum().clamp(min=1)).float()
-
-
-class ItemTable(nn.Module):
-    """Item embeddings E (Eq. 6) and the map back to items (Eq. 8), tied to E or with a weight and bias of its own.
-
-    Row 0 of both belongs to padding: it embeds as zeros, and no item is scored by it.
-    """
-
-    def __init__(self, num_items: int, hidden_size: int, *, tied: bool):
-        super().__init__()
-        # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
-        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=tied)
-        self.output = None if tied else nn.Linear(hidden_size, num_items + 1)
-
-    def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
-        """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
-        return self.embedding(items)
-
-    def logits(self, h: Float[Tensor, "R D"]) -> Float32[Tensor, "R V"]:
-        """``W h + b`` (Eq. 8); column j is item index j + 1."""
-        return F.linear(h, *self._weights())[:, 1:].float()
-
-    def cross_entropy(self, h: Float[Tensor, "R D"], targets: Int64[Tensor, " R"]) -> Float[Tensor, " R"]:
-        """``-log p(v | h)`` of each row's target item index (Eq. 8, 13)."""
-        return catalogue_cross_entropy(h, *self._weights(), targets)
-
-    def mean_norm(self) -> float:
-        """Mean Euclidean norm of the item embeddings."""
-        norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
-        return float(norms.mean())
-
-    def _weights(self) -> tuple[Tensor, Tensor | None]:
-        if self.output is None:
-            return self.embedding.weight, None
-        return self.output.weight, self.output.bias

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models.attention import RaggedAttention
-from seqdiffrec.models.base import ItemTable
 from seqdiffrec.models.encoder import Encoder, EncoderConfig
+from seqdiffrec.models.item_table import ItemTable
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,17 @@ def sinusoidal_step_embedding(num_steps: int, size: int) -> Float64[Tensor, "N_p
 
 
 class DenoiseSequentialRecommender(nn.Module):
-    """Position embeddings, step embeddings and the encoder. Subclasses are the two attention patterns."""
+    """Position embeddings, step embeddings and the encoder. Subclasses are the two attention patterns.
+
+    from_target: positions count back from the last target, which stands at T; otherwise from the first item on.
+    """
 
     step_table: Tensor
 
-    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool):
+    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, from_target: bool):
         super().__init__()
         size = config.hidden_size
+        self.from_target = from_target
         self.position = nn.Embedding(config.max_length, size) if config.position_embedding else None
         table = sinusoidal_step_embedding(num_steps, size) * step_embedding
         self.register_buffer("step_table", table.float(), persistent=False)
@@ -58,21 +62,35 @@ class DenoiseSequentialRecommender(nn.Module):
         """Look at the histories of a batch."""
         raise NotImplementedError
 
-    def _add_position(self, h: Float[Tensor, "n D"], position: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
-        return h if self.position is None else h + self.position(position)
+    def _add_position(
+        self, h: Float[Tensor, "n D"], place: Int64[Tensor, " n"], last: Int64[Tensor, " n"]
+    ) -> Float[Tensor, "n D"]:
+        """Add the embedding of each place, given from 0 with the place of its sequence's last target."""
+        if self.position is None:
+            return h
+        return h + self.position(self.max_length - 1 - (last - place) if self.from_target else place)
 
 
 class BidirectionalDenoiser(DenoiseSequentialRecommender):
     """The printed pattern: each (history, target) is an example of its own, in which every place sees every other.
 
-    The target stands at position T, its history before it; the step embedding is on all places (Eq. 14).
+    The target stands at position T, its history before it, unless positions count from the start; the step embedding
+    is on all places (Eq. 14).
 
     noised_items: how many items are noised, counted back from the target and with it (Section 5.3.4); "all" for the
         whole sequence.
     """
 
-    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, noised_items: int | str):
-        super().__init__(config, num_steps, step_embedding=step_embedding)
+    def __init__(
+        self,
+        config: EncoderConfig,
+        num_steps: int,
+        *,
+        step_embedding: bool,
+        from_target: bool,
+        noised_items: int | str,
+    ):
+        super().__init__(config, num_steps, step_embedding=step_embedding, from_target=from_target)
         self.noised_items = config.max_length if noised_items == "all" else int(noised_items)
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
@@ -90,7 +108,8 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
             h = h0.index_copy(0, noised, hn)
-            h = self._add_position(h, self.max_length - 1 - back) + self.step_table[step[rows]]
+            last = batch.lengths[rows]
+            h = self._add_position(h, last - back, last) + self.step_table[step[rows]]
             return self.encoder.bidirectional(h, rows, offsets, noised)
 
         return Conditioned(h0[noised], rows[noised], back[noised], denoise)
@@ -100,7 +119,8 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
     """History places attend causally and never see a noised target; a target sees the history before it and itself.
 
     Another model than the printed one: one pass over the history serves all its targets, all seeds and all reverse
-    steps. Positions count from the start of the visible history; the step embedding is on target places only.
+    steps. Positions count from the start of the visible history, unless they count from the last target; the step
+    embedding is on target places only.
     """
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
@@ -109,11 +129,13 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         # One look-up for both: each costs a pass over the whole table in the backward pass.
         embedded = table.embed(torch.cat([batch.tokens, batch.targets]))
         clean, h0 = embedded[: len(rows)], embedded[len(rows) :]
-        history = self.encoder.encode_history(self._add_position(clean, places), rows, places, batch.offsets)
+        lengths = batch.lengths
+        clean = self._add_position(clean, places, lengths[rows])
+        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            h = self._add_position(hn, batch.places) + self.step_table[step]
+            h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
             return self.encoder.attend_to_history(h, history, attention)
 
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)

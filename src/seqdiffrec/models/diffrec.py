@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.diffusion import (
@@ -21,16 +21,23 @@ from seqdiffrec.diffusion import (
     sample_ddim,
     sample_direct,
 )
-from seqdiffrec.models.base import ItemTable, Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.base import Loss, ModelConfig, SequenceModel
 from seqdiffrec.models.denoiser import BidirectionalDenoiser, Conditioned, SharedHistoryDenoiser
 from seqdiffrec.models.encoder import EncoderConfig, initialize
+from seqdiffrec.models.item_table import ItemTable, ItemTableConfig
 
 
-class DiffRecConfig(EncoderConfig):
+class DiffRecConfig(EncoderConfig, ItemTableConfig):
     """Settings of DiffRec. The defaults are the paper's where it speaks; docs/settings.md says where it does not.
 
     attention: ``bidirectional`` is the printed pattern, ``shared_history`` another model that trains faster.
-    tied_output: W of Eq. 8 is the item table, without a bias; otherwise a weight and bias of their own, as printed.
+    positions: count them from the first visible item, or back from the (last) target; ``pattern`` is from the target
+        with bidirectional attention and from the start with a shared history.
+    target_input: what stands at the target's place: its noised representation; ``pure_noise``, that of step N whatever
+        the target; or, with no diffusion at all, a learned vector (``mask``) or ``zeros``. All but the first are
+        controls for what the diffusion adds.
+    noise_std: standard deviation of the noise; the paper's is 1.
+    noise_draws: steps and noises a target in one training step; more than one needs a shared history.
     mse_weighting: Eq. 18 as printed (``literal``, 1 / p_n) or as a mean over the steps (``normalised``, 1 / (N p_n)).
     mse_reduction: sum or mean of the squared error over the D dimensions.
     mse_stop_gradient: the squared error does not pull the clean h_0 towards the prediction (it still reaches the
@@ -41,11 +48,14 @@ class DiffRecConfig(EncoderConfig):
     """
 
     attention: Literal["bidirectional", "shared_history"] = "bidirectional"
+    positions: Literal["pattern", "from_start", "from_target"] = "pattern"
     schedule: ScheduleName = "sqrt"
     num_steps: Annotated[int, Field(ge=1, le=10_000)] = 1000
     step_embedding: bool = True
     noised_items: Annotated[int, Field(ge=1)] | Literal["all"] = 1
-    tied_output: bool = False
+    target_input: Literal["noised", "pure_noise", "mask", "zeros"] = "noised"
+    noise_std: Annotated[float, Field(gt=0, le=100)] = 1.0
+    noise_draws: Annotated[int, Field(ge=1, le=100)] = 1
     step_sampling: Literal["importance", "uniform"] = "importance"
     mse_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     mse_weighting: Literal["normalised", "literal"] = "normalised"
@@ -57,6 +67,13 @@ class DiffRecConfig(EncoderConfig):
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     variance: Variance = "beta"
 
+    @property
+    def counts_from_target(self) -> bool:
+        """Whether positions count back from the target."""
+        if self.positions == "pattern":
+            return self.attention == "bidirectional"
+        return self.positions == "from_target"
+
     @model_validator(mode="after")
     def _check_together(self) -> "DiffRecConfig":
         if self.inference_steps > self.num_steps:
@@ -65,6 +82,10 @@ class DiffRecConfig(EncoderConfig):
             raise ValueError(
                 "noised_items other than 1 needs attention = bidirectional: a shared history has to stay clean"
             )
+        if self.attention == "bidirectional" and self.noise_draws != 1:
+            raise ValueError("noise_draws other than 1 needs attention = shared_history")
+        if self.target_input != "noised" and (self.noised_items != 1 or self.inference_steps != 1):
+            raise ValueError(f"target_input = {self.target_input} needs noised_items = 1 and inference_steps = 1")
         return self
 
 
@@ -77,17 +98,19 @@ class DiffRec(SequenceModel):
     def __init__(self, config: DiffRecConfig, num_items: int):
         super().__init__(config, num_items)
         self.config = config
-        self.table = ItemTable(num_items, config.hidden_size, tied=config.tied_output)
+        self.table = ItemTable(config, num_items, config.hidden_size)
+        self.mask = nn.Parameter(torch.zeros(config.hidden_size)) if config.target_input == "mask" else None
+        common = {"step_embedding": config.step_embedding, "from_target": config.counts_from_target}
         if config.attention == "shared_history":
-            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, step_embedding=config.step_embedding)
+            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, **common)
         else:
-            self.denoiser = BidirectionalDenoiser(
-                config, config.num_steps, step_embedding=config.step_embedding, noised_items=config.noised_items
-            )
+            self.denoiser = BidirectionalDenoiser(config, config.num_steps, **common, noised_items=config.noised_items)
         self.process = GaussianDiffusion(make_alpha_bar(config.schedule, config.num_steps))
         sampler = ImportanceStepSampler if config.step_sampling == "importance" else UniformStepSampler
         self.step_sampler = sampler(config.num_steps)
-        initialize(self, config.embedding_std)
+        initialize(self, config.weight_std, config.embedding_std)
+        if self.mask is not None:
+            nn.init.normal_(self.mask, std=config.embedding_std)
 
     @property
     def shares_history(self) -> bool:
@@ -96,8 +119,8 @@ class DiffRec(SequenceModel):
 
     @property
     def default_seeds(self) -> int:
-        """As set by ``num_seeds``; the paper takes 10."""
-        return self.config.num_seeds
+        """As set by ``num_seeds``; the paper takes 10. 1 where nothing is drawn."""
+        return 1 if self.config.target_input in ("mask", "zeros") else self.config.num_seeds
 
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
@@ -105,18 +128,35 @@ class DiffRec(SequenceModel):
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """Algorithm 1, lines 3 to 11, and line 15: one step and one noise draw for each target."""
-        step, probability = self.step_sampler.sample(len(batch.targets))
+        batch = batch if self.config.noise_draws == 1 else batch.repeat_targets(self.config.noise_draws)
+        step, probability = self._sample_steps(len(batch.targets))
         conditioned = self.denoiser.condition(batch, self.table)
         h0 = conditioned.h0
-        hn = self.process.add_noise(h0, step[conditioned.of_target], torch.randn_like(h0))
-        h0_hat = conditioned.denoise(hn, step)
-        recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch.targets).mean()
+        h0_hat = conditioned.denoise(self._corrupt(h0, step[conditioned.of_target]), step)
+        recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch).mean()
         squared_error = self._squared_error(h0, h0_hat, conditioned, len(step))
         if self.training and bool(squared_error.isfinite().all()):  # the loop stops at a loss that is not
             self.step_sampler.update(step, squared_error.detach())
         mse = (self._step_weight(probability) * squared_error).mean()
         total = recommendation + self.config.mse_weight * mse
         return Loss(total, {"loss": total.item(), "recommendation": recommendation.item(), "mse": mse.item()})
+
+    def _sample_steps(self, count: int) -> tuple[Int64[Tensor, " R"], Float64[Tensor, " R"]]:
+        """A step for each target, and its probability; without a diffusion all are N."""
+        if self.config.target_input == "noised":
+            return self.step_sampler.sample(count)
+        device, last = self.item_counts.device, self.config.num_steps
+        uniform = torch.full((count,), 1 / last, dtype=torch.float64, device=device)
+        return torch.full((count,), last, device=device), uniform
+
+    def _corrupt(self, h0: Float[Tensor, "P D"], step: Int64[Tensor, " P"]) -> Float[Tensor, "P D"]:
+        """What the denoiser gets at the noised places: h_n of Eq. 7, or what stands in for it."""
+        if self.mask is not None:
+            return self.mask.expand_as(h0)
+        if self.config.target_input == "zeros":
+            return torch.zeros_like(h0)
+        noise = torch.randn_like(h0) * self.config.noise_std
+        return noise if self.config.target_input == "pure_noise" else self.process.add_noise(h0, step, noise)
 
     def _squared_error(self, h0: Tensor, h0_hat: Tensor, of: Conditioned, count: int) -> Float[Tensor, " R"]:
         """L_n of each target: ``||h_0 - f(h_n, n)||^2`` (Eq. 17), the mean over its noised places if there are more."""
@@ -139,7 +179,7 @@ class DiffRec(SequenceModel):
         total = torch.zeros((len(batch.targets), self.num_items), device=batch.tokens.device)
         for seed in range(num_seeds):
             h0_hat = self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
-            total += self.table.logits(h0_hat).softmax(-1)
+            total += self.table.logits(h0_hat, batch).softmax(-1)
         return total / num_seeds
 
     def _sample(self, conditioned: Conditioned, count: int, seed: int) -> Float[Tensor, "P D"]:
@@ -148,11 +188,14 @@ class DiffRec(SequenceModel):
         places = int(conditioned.back.max()) + 1
 
         def noise(step: int) -> Tensor:
-            return noise_of_seed(seed, step, places, config.hidden_size).to(device)[conditioned.back]
+            drawn = noise_of_seed(seed, step, places, config.hidden_size).to(device)[conditioned.back]
+            return drawn * config.noise_std
 
         def denoise(hn: Tensor, step: int) -> Tensor:
             return conditioned.denoise(hn, torch.full((count,), step, device=device))
 
+        if self.mask is not None or config.target_input == "zeros":
+            return denoise(self._corrupt(conditioned.h0, conditioned.of_target), config.num_steps)
         start, steps = noise(START), config.inference_steps
         if steps == 1:
             return sample_direct(denoise, self.process, start)

@@ -4,6 +4,7 @@ Linear layers and norms see real tokens only. In the last layer only the places 
 the output projection and the feed-forward part.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self, cast
 
 import torch
@@ -19,7 +20,10 @@ KeysValues = tuple[Float[Tensor, "m H d"], Float[Tensor, "m H d"]]
 
 
 class EncoderConfig(ModelConfig):
-    """Size and shape of the encoder; the defaults are the paper's (Section 5.1.4) and BERT4Rec's where it is silent."""
+    """Size and shape of the encoder; the defaults are the paper's (Section 5.1.4) and BERT4Rec's where it is silent.
+
+    weight_std: standard deviation of the initial weights of its linear layers.
+    """
 
     hidden_size: Annotated[int, Field(ge=2, le=8192, multiple_of=2)] = 256
     num_layers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -31,7 +35,7 @@ class EncoderConfig(ModelConfig):
     input_norm: bool = True
     input_dropout: bool = True
     position_embedding: bool = True
-    embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
+    weight_std: Annotated[float, Field(gt=0, le=10)] = 0.02
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
@@ -159,14 +163,17 @@ class EncoderLayer(nn.Module):
         return x if self.norm_first else self.feed_forward_norm(x)
 
 
-def initialize(module: nn.Module, std: float) -> None:
-    """Normal weights of the given standard deviation, zero biases, unit norms, as BERT4Rec; drawn in module order."""
-    for part in module.modules():
+def initialize(module: nn.Module, weight_std: float, embedding_std: float) -> None:
+    """Normal weights of the given standard deviations, zero biases, unit norms, as BERT4Rec; drawn in module order.
+
+    Embeddings, and what scores items, have `embedding_std`; all other linear layers `weight_std`.
+    """
+    for name, part in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
         if isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=std)
+            nn.init.normal_(part.weight, std=embedding_std if name == "table.output" else weight_std)
             nn.init.zeros_(part.bias)
         elif isinstance(part, nn.Embedding):
-            nn.init.normal_(part.weight, std=std)
+            nn.init.normal_(part.weight, std=embedding_std)
             if part.padding_idx is not None:
                 with torch.no_grad():
                     part.weight[part.padding_idx] = 0

@@ -10,15 +10,13 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.models.base import ItemTable, Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.base import Loss, ModelConfig, SequenceModel
 from seqdiffrec.models.encoder import Encoder, EncoderConfig, initialize
+from seqdiffrec.models.item_table import ItemTable, ItemTableConfig
 
 
-class SASRecConfig(EncoderConfig):
-    """Settings of SASRec.
-
-    tied_output: items are scored by their own embeddings, as in the paper; otherwise by a weight and bias of their own.
-    """
+class SASRecConfig(EncoderConfig, ItemTableConfig):
+    """Settings of SASRec: those of the encoder and of the item table; items are scored by their own embeddings."""
 
     tied_output: bool = True
 
@@ -31,10 +29,10 @@ class SASRec(SequenceModel):
 
     def __init__(self, config: SASRecConfig, num_items: int):
         super().__init__(config, num_items)
-        self.table = ItemTable(num_items, config.hidden_size, tied=config.tied_output)
+        self.table = ItemTable(config, num_items, config.hidden_size)
         self.position = nn.Embedding(config.max_length, config.hidden_size) if config.position_embedding else None
         self.encoder = Encoder(config)
-        initialize(self, config.embedding_std)
+        initialize(self, config.weight_std, config.embedding_std)
 
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
@@ -42,12 +40,12 @@ class SASRec(SequenceModel):
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """Mean cross-entropy of the targets."""
-        total = self.table.cross_entropy(self._encode(batch), batch.targets).mean()
+        total = self.table.cross_entropy(self._encode(batch), batch).mean()
         return Loss(total, {"loss": total.item()})
 
     def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
         """Softmax of the scores; there is no noise to average over."""
-        return self.table.logits(self._encode(batch)).softmax(-1)
+        return self.table.logits(self._encode(batch), batch).softmax(-1)
 
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
         rows, places = batch.locate_tokens()

@@ -29,6 +29,7 @@ from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.storage import replace_file, write_folder, write_frame, write_json
 from seqdiffrec.models import SequenceModel
+from seqdiffrec.training.optimization import MovingAverage
 from seqdiffrec.training.state import EpochRow, TrainingState
 
 FORMAT = 1
@@ -106,16 +107,26 @@ class RunFolder:
             raise RunError(f"{path / 'run.json'} lacks {', '.join(missing)}; restore it or train again")
         return cls(path, cast(dict[str, Any], record))
 
-    def save_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+    def save_checkpoint(
+        self,
+        model: SequenceModel,
+        optimizer: torch.optim.Optimizer,
+        average: MovingAverage | None,
+        state: TrainingState,
+    ) -> None:
         """Replace the checkpoint. Raises DataError where it cannot be written; the one before stays then."""
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        if average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
         name = f"checkpoint-{state.epoch:03}-{state.step:06}.safetensors"
         self._replace("checkpoint", name, _pack(tensors, {"state": json.dumps(asdict(state))}))
 
-    def load_checkpoint(self, model: SequenceModel, optimizer: torch.optim.Optimizer) -> TrainingState:
-        """Put model and optimiser back to where the checkpoint was written."""
+    def load_checkpoint(
+        self, model: SequenceModel, optimizer: torch.optim.Optimizer, average: MovingAverage | None
+    ) -> TrainingState:
+        """Put model, optimiser and moving average back to where the checkpoint was written."""
         name = self.record["checkpoint"]
         if name is None:
             why = "its training has ended" if self.record["status"] == "finished" else "none was written yet"
@@ -128,6 +139,8 @@ class RunFolder:
                 _, index, moment = key.split(".")
                 moments.setdefault(int(index), {})[moment] = value
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        if average is not None:
+            average.load({key[8:]: value for key, value in tensors.items() if key.startswith("average.")})
         return TrainingState(**json.loads(metadata["state"]))
 
     def note_resumed(self, settings: dict[str, Any], facts: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.memory import keep_freed_memory
+from seqdiffrec.training.optimization import MovingAverage, learning_rate, make_optimizer
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
 
@@ -66,9 +67,8 @@ class Trainer:
         self.state = TrainingState()
         model.count_items(split.train)
         self.best = _copy_weights(model)
-        parameters = list(model.parameters())
-        # A model that only counts, such as popularity, has nothing to descend on.
-        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True) if parameters else None
+        self.optimizer = make_optimizer(model, config)
+        self.average = MovingAverage(model, config.average_rate) if config.average_rate > 0 else None
         if not (split.train.lengths >= 2).any():
             raise DataError(
                 "no training sequence has two items, so there is nothing to learn from; use longer histories"
@@ -81,7 +81,7 @@ class Trainer:
         assert self.run is not None
         if self.optimizer is None:
             raise RunError(f"{self.run.path} is a model that only counts: there is nothing to go on with")
-        self.state = self.run.load_checkpoint(self.model, self.optimizer)
+        self.state = self.run.load_checkpoint(self.model, self.optimizer, self.average)
         if self.state.best_epoch >= 0:
             self.best = self.run.load_weights()
 
@@ -114,10 +114,14 @@ class Trainer:
             prefixes=config.prefixes,
             rng=order,
         )
-        self.reporter.start_epoch(state, int(windows.num_targets.sum()))
+        num_targets = int(windows.num_targets.sum())
+        self.reporter.start_epoch(state, num_targets)
         self.model.train()
         for batch in epoch_batches(train, windows, config.batch_size, order, skip=state.step):
             started = time.monotonic()
+            rate = learning_rate(config, state.epoch + (state.targets + len(batch.targets)) / num_targets)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             with seeded(config.seed, state.epoch, state.step, self.device):
                 loss = self._step(optimizer, batch.to(self.device))
             state.add(loss.parts, len(batch.targets), time.monotonic() - started)
@@ -139,19 +143,23 @@ class Trainer:
         if self.config.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
         optimizer.step()
+        if self.average is not None:
+            self.average.update(self.state.steps_done + 1)
         return loss
 
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, record the epoch."""
         started = time.monotonic()
         num_items = self.model.num_items
-        metrics = evaluate(
-            lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
-            self.split.validation,
-            num_items,
-            cutoffs(num_items),
-            progress=self.reporter.validation,
-        )
+        with self.average.in_place() if self.average is not None else nullcontext():
+            metrics = evaluate(
+                lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
+                self.split.validation,
+                num_items,
+                cutoffs(num_items),
+                progress=self.reporter.validation,
+            )
+            weights = _copy_weights(self.model)
         chosen_by = f"NDCG@{min(SELECT_AT, num_items)}"
         value, state = metrics["seen_kept"][chosen_by], self.state
         row = EpochRow(
@@ -166,7 +174,7 @@ class Trainer:
             train_seconds=round(state.seconds, 3),
             validation_seconds=round(time.monotonic() - started, 3),
         )
-        self.best = _copy_weights(self.model) if row["improved"] else self.best
+        self.best = weights if row["improved"] else self.best
         state.end_epoch(row)
         if self.run is not None:
             self.run.save_epoch(state, self.best if row["improved"] else None)
@@ -186,7 +194,7 @@ class Trainer:
             # A finite loss may still have had a gradient that was not.
             if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
                 raise TrainingDiverged(f"weights are no longer numbers in epoch {self.state.epoch + 1}; {REMEDY}")
-            self.run.save_checkpoint(self.model, self.optimizer, self.state)
+            self.run.save_checkpoint(self.model, self.optimizer, self.average, self.state)
         self.saved_at = time.monotonic()
 
     def _out_of_patience(self) -> bool:

@@ -12,7 +12,12 @@ class TrainingConfig(Settings):
 
     epochs, patience: stop after so many epochs, or after ``patience`` epochs without a better validation NDCG@10.
     batch_size: targets a step, also where one sequence brings many.
-    learning_rate: of Adam.
+    learning_rate: of Adam, at its highest.
+    warmup_epochs, decay: the learning rate rises over so many epochs (a fraction will do), then stays, or falls to 0 at
+        the last of ``epochs``.
+    weight_decay: decoupled from the gradient (AdamW); not on biases and norms.
+    average_rate: validate and keep an exponential moving average of the weights, which keeps this share of itself a
+        step; 0 for the weights as they are.
     prefixes: every prefix of a sequence is an example; otherwise only its last item is a target.
     max_gradient_norm: clip the gradient to this norm; none by default.
     validation_seeds: noise draws averaged when the validation set is ranked after each epoch.
@@ -26,6 +31,10 @@ class TrainingConfig(Settings):
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
+    average_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     prefixes: bool = True
     max_gradient_norm: Annotated[float, Field(gt=0)] | None = None
     validation_seeds: Annotated[int, Field(ge=1, le=1000)] = 1

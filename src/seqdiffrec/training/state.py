@@ -26,6 +26,7 @@ class EpochRow(TypedDict):
 class TrainingState:
     """``step`` batches of epoch ``epoch`` are done, both counted from 0.
 
+    steps_done: batches of all epochs together.
     targets, seconds, sums: of the epoch so far; ``sums`` are the parts of the loss, summed over targets.
     best_epoch: from 0, -1 before the first validation; best_value is its NDCG@10.
     history: a row for each finished epoch.
@@ -33,6 +34,7 @@ class TrainingState:
 
     epoch: int = 0
     step: int = 0
+    steps_done: int = 0
     targets: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict[str, float])
@@ -43,6 +45,7 @@ class TrainingState:
     def add(self, parts: dict[str, float], count: int, seconds: float) -> None:
         """Count a batch of ``count`` targets with these mean losses."""
         self.step += 1
+        self.steps_done += 1
         self.targets += count
         self.seconds += seconds
         for name, value in parts.items():

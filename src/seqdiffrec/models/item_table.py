@@ -1,0 +1,103 @@
+"""Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
+
+import math
+from typing import Annotated, cast
+
+import torch
+from jaxtyping import Float, Float32, Int64
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.losses import Added, catalogue_cross_entropy
+from seqdiffrec.models.base import ModelConfig
+
+# Where the learned factor of a cosine output starts.
+COSINE_SCALE = 10.0
+
+
+class ItemTableConfig(ModelConfig):
+    """How items are embedded and scored.
+
+    embedding_std: standard deviation of the initial embeddings (and of the output's weight, where it is not tied).
+    tied_output: items are scored by their own embeddings, without a bias; otherwise by a weight and bias of their own.
+    cosine_output: an item's score is the cosine between the representation and its vector, times a learned factor.
+    label_smoothing: share of the target's weight that is spread evenly over the catalogue.
+    seen_bias: a learned number for each distance back is added to the scores of the items that the history holds. It
+        learns from the data whether people take an item again.
+    """
+
+    embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
+    tied_output: bool = False
+    cosine_output: bool = False
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seen_bias: bool = False
+
+
+class ItemTable(nn.Module):
+    """Item embeddings E (Eq. 6) and the map back to items (Eq. 8), tied to E or with a weight and bias of its own.
+
+    Row 0 of both belongs to padding: it embeds as zeros, and no item is scored by it.
+    """
+
+    def __init__(self, config: ItemTableConfig, num_items: int, hidden_size: int):
+        super().__init__()
+        # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
+        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=config.tied_output)
+        self.output = None if config.tied_output else nn.Linear(hidden_size, num_items + 1)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
+        self.seen_bias = nn.Parameter(torch.zeros(config.max_length - 1)) if config.seen_bias else None
+        self.label_smoothing = config.label_smoothing
+
+    def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
+        """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
+        return self.embedding(items)
+
+    def logits(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
+        """``W h + b`` (Eq. 8) of each of the batch's targets; column j is item index j + 1."""
+        h, weight, bias = self._scorer(h)
+        logits = F.linear(h, weight, bias).float()
+        added = self._added(batch)
+        if added is not None:
+            logits = logits.index_put((added.rows, added.items), added.values, accumulate=True)
+        return logits[:, 1:]
+
+    def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
+        """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
+        h, weight, bias = self._scorer(h)
+        added = self._added(batch)
+        loss = catalogue_cross_entropy(h, weight, bias, batch.targets, added)
+        if self.label_smoothing == 0:
+            return loss
+        # The smoothed loss is (1 - s) of the target's and s of the mean over all items': log-normalisers cancel.
+        at_target = (h * weight[batch.targets]).sum(-1)
+        mean = h @ weight[1:].mean(0)
+        if bias is not None:
+            at_target, mean = at_target + bias[batch.targets], mean + bias[1:].mean()
+        if added is not None:
+            is_target = added.items == batch.targets[added.rows]
+            at_target = at_target.index_add(0, added.rows, added.values * is_target)
+            mean = mean.index_add(0, added.rows, added.values / (len(weight) - 1))
+        return loss + self.label_smoothing * (at_target - mean)
+
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm of the item embeddings."""
+        norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
+        return float(norms.mean())
+
+    def _scorer(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Representations, item weights and item biases whose products and sums are the scores."""
+        if self.output is None:
+            weight, bias = self.embedding.weight, None
+        else:
+            weight, bias = self.output.weight, self.output.bias
+        if self.log_scale is None:
+            return h, weight, bias
+        return F.normalize(h, dim=-1) * self.log_scale.exp(), F.normalize(weight, dim=-1), bias
+
+    def _added(self, batch: RaggedBatch) -> Added | None:
+        if self.seen_bias is None:
+            return None
+        rows, items, back = batch.seen()
+        return Added(rows, items, self.seen_bias[back])

@@ -1,0 +1,84 @@
+"""How items are scored, against the definitions written out densely."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.models.item_table import COSINE_SCALE, ItemTable, ItemTableConfig
+
+ITEMS, SIZE = 7, 4
+# Histories 3 4 3, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
+BATCH = RaggedBatch(
+    tokens=torch.tensor([3, 4, 3, 1]),
+    offsets=torch.tensor([0, 3, 4]),
+    rows=torch.tensor([0, 0, 1]),
+    places=torch.tensor([1, 3, 1]),
+    targets=torch.tensor([5, 3, 1]),
+)
+VARIANTS = [
+    {},
+    {"tied_output": True},
+    {"cosine_output": True},
+    {"cosine_output": True, "tied_output": True},
+    {"seen_bias": True},
+    {"seen_bias": True, "tied_output": True, "cosine_output": True},
+]
+
+
+def make(**settings: object) -> tuple[ItemTable, Tensor]:
+    torch.manual_seed(0)
+    table = ItemTable(ItemTableConfig(max_length=6, **settings), ITEMS, SIZE)
+    if table.seen_bias is not None:
+        torch.nn.init.normal_(table.seen_bias)
+    return table, torch.randn(3, SIZE)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_the_loss_is_the_cross_entropy_of_the_logits(settings, smoothing):
+    table, h = make(label_smoothing=smoothing, **settings)
+    h.requires_grad_()
+    logits = table.logits(h, BATCH)
+    assert logits.shape == (3, ITEMS)
+    expected = F.cross_entropy(logits, BATCH.targets - 1, reduction="none", label_smoothing=smoothing)
+    loss = table.cross_entropy(h, BATCH)
+    torch.testing.assert_close(loss, expected)
+    upstream = torch.tensor([1.0, -0.5, 2.0])
+    wanted = [h, *table.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, wanted, upstream, allow_unused=True),
+        torch.autograd.grad(expected, wanted, upstream, allow_unused=True),
+        strict=True,
+    ):
+        if theirs is None:
+            assert ours is None
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_cosine_by_hand():
+    table, h = make(cosine_output=True, tied_output=True)
+    logits = table.logits(h, BATCH)
+    for row in range(3):
+        for item in range(1, ITEMS + 1):
+            cosine = F.cosine_similarity(h[row], table.embedding.weight[item], dim=0)
+            assert logits[row, item - 1].item() == pytest.approx(COSINE_SCALE * cosine.item(), rel=1e-4, abs=1e-5)
+
+
+def test_seen_bias_by_hand():
+    """A number for each distance back; an item that stands in the history twice gets both."""
+    table, h = make(seen_bias=True, tied_output=True)
+    plain = h @ table.embedding.weight[1:].T
+    b = table.seen_bias
+    extra = torch.zeros(3, ITEMS)
+    extra[0, 3 - 1] = b[0]
+    extra[1, 3 - 1], extra[1, 4 - 1] = b[0] + b[2], b[1]
+    extra[2, 1 - 1] = b[0]
+    torch.testing.assert_close(table.logits(h, BATCH), plain + extra)
+
+
+def test_seen_bias_starts_at_nothing():
+    table = ItemTable(ItemTableConfig(max_length=6, seen_bias=True), ITEMS, SIZE)
+    assert table.seen_bias.shape == (5,) and not table.seen_bias.any()
