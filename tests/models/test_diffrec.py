@@ -461,3 +461,17 @@ def test_positions_count_from_either_end(attention, positions, used):
         model.predict(question(*LISTS), 2), make(attention, tied_output=True).predict(question(*LISTS), 2)
     )
     assert same == (positions == usual)
+
+
+@pytest.mark.parametrize("positives", ["draws", "targets"])
+def test_contrastive_term_joins_the_loss(positives):
+    settings = {"noise_draws": 2, "contrastive_positives": positives}
+    batch = training_batch([3, 4, 5], [7, 1, 5], [2, 6])
+    parts = []
+    for weight in (0.0, 0.5):
+        model = make("shared_history", contrastive_weight=weight, **settings)
+        torch.manual_seed(5)
+        parts.append(model.loss(batch).parts)
+    assert "contrastive" not in parts[0]
+    assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * parts[1]["contrastive"], rel=1e-5)
+    assert parts[1]["contrastive"] > 0

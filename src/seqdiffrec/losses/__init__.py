@@ -1,5 +1,6 @@
-"""Losses over the whole catalogue."""
+"""Losses over the whole catalogue, and within a batch."""
 
+from seqdiffrec.losses.contrastive import supervised_contrastive
 from seqdiffrec.losses.full import Added, catalogue_cross_entropy
 
-__all__ = ["Added", "catalogue_cross_entropy"]
+__all__ = ["Added", "catalogue_cross_entropy", "supervised_contrastive"]

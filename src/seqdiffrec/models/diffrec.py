@@ -21,6 +21,7 @@ from seqdiffrec.diffusion import (
     sample_ddim,
     sample_direct,
 )
+from seqdiffrec.losses import supervised_contrastive
 from seqdiffrec.models.base import Loss, ModelConfig, SequenceModel
 from seqdiffrec.models.denoiser import BidirectionalDenoiser, Conditioned, SharedHistoryDenoiser
 from seqdiffrec.models.encoder import EncoderConfig, initialize
@@ -43,6 +44,9 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     mse_stop_gradient: the squared error does not pull the clean h_0 towards the prediction (it still reaches the
         embedding through the noised one).
     noised_items: the last so many items are noised, the target included, or all (Section 5.3.4).
+    contrastive_weight: of a contrastive term between predicted representations of the batch (not in the paper).
+        contrastive_positives says which belong together: other ``draws`` of the same target (noise_draws above 1), or
+        all whose ``targets`` are the same item. contrastive_temperature divides their cosines.
     num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
         (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
     """
@@ -61,6 +65,9 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     mse_weighting: Literal["normalised", "literal"] = "normalised"
     mse_reduction: Literal["mean", "sum"] = "mean"
     mse_stop_gradient: bool = False
+    contrastive_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    contrastive_positives: Literal["draws", "targets"] = "targets"
+    contrastive_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
     num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
     inference_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
     sampler: Literal["ancestral", "ddim"] = "ancestral"
@@ -84,6 +91,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
             )
         if self.attention == "bidirectional" and self.noise_draws != 1:
             raise ValueError("noise_draws other than 1 needs attention = shared_history")
+        if self.contrastive_weight and self.contrastive_positives == "draws" and self.noise_draws == 1:
+            raise ValueError("contrastive_positives = draws needs noise_draws above 1")
         if self.target_input != "noised" and (self.noised_items != 1 or self.inference_steps != 1):
             raise ValueError(f"target_input = {self.target_input} needs noised_items = 1 and inference_steps = 1")
         return self
@@ -133,13 +142,24 @@ class DiffRec(SequenceModel):
         conditioned = self.denoiser.condition(batch, self.table)
         h0 = conditioned.h0
         h0_hat = conditioned.denoise(self._corrupt(h0, step[conditioned.of_target]), step)
-        recommendation = self.table.cross_entropy(h0_hat[conditioned.back == 0], batch).mean()
+        predicted = h0_hat[conditioned.back == 0]
+        recommendation = self.table.cross_entropy(predicted, batch).mean()
         squared_error = self._squared_error(h0, h0_hat, conditioned, len(step))
         if self.training and bool(squared_error.isfinite().all()):  # the loop stops at a loss that is not
             self.step_sampler.update(step, squared_error.detach())
         mse = (self._step_weight(probability) * squared_error).mean()
+        parts = {"recommendation": recommendation, "mse": mse}
         total = recommendation + self.config.mse_weight * mse
-        return Loss(total, {"loss": total.item(), "recommendation": recommendation.item(), "mse": mse.item()})
+        if self.config.contrastive_weight:
+            parts["contrastive"] = self._contrastive(predicted, batch)
+            total = total + self.config.contrastive_weight * parts["contrastive"]
+        return Loss(total, {"loss": total.item(), **{name: part.item() for name, part in parts.items()}})
+
+    def _contrastive(self, predicted: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, ""]:
+        labels, draws = batch.targets, self.config.noise_draws
+        if self.config.contrastive_positives == "draws":
+            labels = torch.arange(len(labels) // draws, device=labels.device).repeat(draws)
+        return supervised_contrastive(predicted, labels, self.config.contrastive_temperature)
 
     def _sample_steps(self, count: int) -> tuple[Int64[Tensor, " R"], Float64[Tensor, " R"]]:
         """A step for each target, and its probability; without a diffusion all are N."""
