@@ -475,3 +475,18 @@ def test_contrastive_term_joins_the_loss(positives):
     assert "contrastive" not in parts[0]
     assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * parts[1]["contrastive"], rel=1e-5)
     assert parts[1]["contrastive"] > 0
+
+
+def test_history_weight_adds_the_loss_of_a_causal_model():
+    """The history's own states are those of SASRec's encoder with the same weights."""
+    batch, parts = training_batch(*LISTS), []
+    for weight in (0.0, 0.5):
+        model = make("shared_history", history_weight=weight, num_layers=2)
+        torch.manual_seed(5)
+        parts.append(model.loss(batch).parts)
+    rows, places = batch.locate_tokens()
+    x = model.table.embed(batch.tokens) + model.denoiser.position(places)
+    states = model.denoiser.encoder.causal(x, rows, places, batch.offsets, batch.offsets[1:] - 1)
+    expected = model.table.cross_entropy(states, batch).mean().item()
+    assert parts[1]["history"] == pytest.approx(expected, rel=1e-5)
+    assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * expected, rel=1e-5)

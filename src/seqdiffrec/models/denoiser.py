@@ -25,12 +25,15 @@ class Conditioned:
     of_target: the target, 0..R-1, whose example each noised place belongs to.
     back: how many places each noised place stands before its target, 0 for the target itself.
     denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``.
+    read_history: the state of the newest item that each target sees, as a causal model has it; None where the history
+        sees the target.
     """
 
     h0: Float[Tensor, "P D"]
     of_target: Int64[Tensor, " P"]
     back: Int64[Tensor, " P"]
     denoise: Callable[[Float[Tensor, "P D"], Int64[Tensor, " R"]], Float[Tensor, "P D"]]
+    read_history: Callable[[], Float[Tensor, "R D"]] | None = None
 
 
 def sinusoidal_step_embedding(num_steps: int, size: int) -> Float64[Tensor, "N_plus_1 D"]:
@@ -131,12 +134,16 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         clean, h0 = embedded[: len(rows)], embedded[len(rows) :]
         lengths = batch.lengths
         clean = self._add_position(clean, places, lengths[rows])
-        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
+        history, deep = self.encoder.encode_history(clean, rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
             h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
             return self.encoder.attend_to_history(h, history, attention)
 
+        def read_history() -> Tensor:
+            newest = batch.offsets[batch.rows] + batch.places - 1
+            return self.encoder.read_history(deep, history[-1], rows, places, batch.offsets, newest)
+
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)
-        return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise)
+        return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise, read_history)

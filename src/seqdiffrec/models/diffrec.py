@@ -47,6 +47,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_weight: of a contrastive term between predicted representations of the batch (not in the paper).
         contrastive_positives says which belong together: other ``draws`` of the same target (noise_draws above 1), or
         all whose ``targets`` are the same item. contrastive_temperature divides their cosines.
+    history_weight: of a second recommendation loss, on the history's own causal states, as SASRec has it (not in the
+        paper); above 0 needs a shared history.
     num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
         (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
     """
@@ -68,6 +70,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     contrastive_positives: Literal["draws", "targets"] = "targets"
     contrastive_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
+    history_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
     inference_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
     sampler: Literal["ancestral", "ddim"] = "ancestral"
@@ -91,6 +94,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
             )
         if self.attention == "bidirectional" and self.noise_draws != 1:
             raise ValueError("noise_draws other than 1 needs attention = shared_history")
+        if self.attention == "bidirectional" and self.history_weight:
+            raise ValueError("history_weight above 0 needs attention = shared_history")
         if self.contrastive_weight and self.contrastive_positives == "draws" and self.noise_draws == 1:
             raise ValueError("contrastive_positives = draws needs noise_draws above 1")
         if self.target_input != "noised" and (self.noised_items != 1 or self.inference_steps != 1):
@@ -150,6 +155,9 @@ class DiffRec(SequenceModel):
         mse = (self._step_weight(probability) * squared_error).mean()
         parts = {"recommendation": recommendation, "mse": mse}
         total = recommendation + self.config.mse_weight * mse
+        if self.config.history_weight and conditioned.read_history is not None:
+            parts["history"] = self.table.cross_entropy(conditioned.read_history(), batch).mean()
+            total = total + self.config.history_weight * parts["history"]
         if self.config.contrastive_weight:
             parts["contrastive"] = self._contrastive(predicted, batch)
             total = total + self.config.contrastive_weight * parts["contrastive"]

@@ -82,15 +82,8 @@ class Encoder(nn.Module):
         read: Int64[Tensor, " R"],
     ) -> Float[Tensor, "R D"]:
         """Every place sees those before it and itself; returns the places ``read``."""
-        x = self._enter(x)
-        attention = RaggedAttention(rows, places, offsets)
-        for layer in self._layers()[:-1]:
-            x = layer(x, keys_values := layer.keys_values(x), attention, own=keys_values)
-        attention = RaggedAttention(rows[read], places[read], offsets)
-        last = self._layers()[-1]
-        key, value = last.keys_values(x)
-        x = last(x[read], (key, value), attention, own=(key[read], value[read]))
-        return self.output_norm(x)
+        history, x = self.encode_history(x, rows, places, offsets)
+        return self.read_history(x, history[-1], rows, places, offsets, read)
 
     def encode_history(
         self,
@@ -98,8 +91,11 @@ class Encoder(nn.Module):
         rows: Int64[Tensor, " n"],
         places: Int64[Tensor, " n"],
         offsets: Int64[Tensor, " B1"],
-    ) -> list[KeysValues]:
-        """Causal pass over history places: the keys and values that targets attend to, a pair a layer."""
+    ) -> tuple[list[KeysValues], Float[Tensor, "n D"]]:
+        """Causal pass over history places: the keys and values that targets attend to, a pair a layer.
+
+        Also what goes into the last layer, for `read_history`.
+        """
         x = self._enter(x)
         attention = RaggedAttention(rows, places, offsets)
         history: list[KeysValues] = []
@@ -107,7 +103,22 @@ class Encoder(nn.Module):
             history.append(layer.keys_values(x))
             if layer is not self.layers[-1]:
                 x = layer(x, history[-1], attention, own=history[-1])
-        return history
+        return history, x
+
+    def read_history(
+        self,
+        x: Float[Tensor, "n D"],
+        last: KeysValues,
+        rows: Int64[Tensor, " n"],
+        places: Int64[Tensor, " n"],
+        offsets: Int64[Tensor, " B1"],
+        read: Int64[Tensor, " R"],
+    ) -> Float[Tensor, "R D"]:
+        """Take the history places ``read`` through the last layer too: what `causal` gives for them."""
+        key, value = last
+        attention = RaggedAttention(rows[read], places[read], offsets)
+        x = self._layers()[-1](x[read], last, attention, own=(key[read], value[read]))
+        return self.output_norm(x)
 
     def attend_to_history(
         self, x: Float[Tensor, "R D"], history: list[KeysValues], attention: RaggedAttention
