@@ -27,6 +27,7 @@ VARIANTS += [
     ("diffrec", {"noised_items": "all"}),
     ("diffrec", {"attention": "shared_history", "target_input": "mask", "positions": "from_target"}),
     ("diffrec", {"attention": "shared_history", "noise_draws": 2, "seen_bias": True, "cosine_output": True}),
+    ("diffrec", {"attention": "shared_history", "history_skip": True, "num_layers": 2, "inference_steps": 2}),
     ("sasrec", {"seen_bias": True, "label_smoothing": 0.1}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)

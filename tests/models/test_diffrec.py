@@ -490,3 +490,18 @@ def test_history_weight_adds_the_loss_of_a_causal_model():
     expected = model.table.cross_entropy(states, batch).mean().item()
     assert parts[1]["history"] == pytest.approx(expected, rel=1e-5)
     assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * expected, rel=1e-5)
+
+
+def test_history_skip_adds_the_causal_state_to_the_prediction():
+    plain, skipping = make("shared_history", num_layers=2), make("shared_history", num_layers=2, history_skip=True)
+    batch, hn, step = training_batch(*LISTS), draw(3, SIZE), torch.tensor([2, 5, N])
+    conditioned = plain.denoiser.condition(batch, plain.table)
+    expected = conditioned.denoise(hn, step) + conditioned.read_history()
+    torch.testing.assert_close(skipping.denoiser.condition(batch, skipping.table).denoise(hn, step), expected)
+
+
+@pytest.mark.parametrize("setting", [{"noise_draws": 2}, {"history_skip": True}, {"history_weight": 0.5}])
+def test_what_needs_a_shared_history_says_so(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name} = .* needs attention = shared_history"):
+        DiffRecConfig(attention="bidirectional", **setting)

@@ -124,7 +124,13 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
     Another model than the printed one: one pass over the history serves all its targets, all seeds and all reverse
     steps. Positions count from the start of the visible history, unless they count from the last target; the step
     embedding is on target places only.
+
+    skip: the causal state of the newest item that a target sees is added to its prediction.
     """
+
+    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, from_target: bool, skip: bool):
+        super().__init__(config, num_steps, step_embedding=step_embedding, from_target=from_target)
+        self.skip = skip
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
         """Encode the histories once."""
@@ -137,13 +143,15 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         history, deep = self.encoder.encode_history(clean, rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 
-        def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
-            return self.encoder.attend_to_history(h, history, attention)
-
         def read_history() -> Tensor:
             newest = batch.offsets[batch.rows] + batch.places - 1
             return self.encoder.read_history(deep, history[-1], rows, places, batch.offsets, newest)
+
+        state = read_history() if self.skip else 0.0
+
+        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+            h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
+            return self.encoder.attend_to_history(h, history, attention) + state
 
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)
         return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise, read_history)

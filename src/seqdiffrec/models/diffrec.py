@@ -47,6 +47,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_weight: of a contrastive term between predicted representations of the batch (not in the paper).
         contrastive_positives says which belong together: other ``draws`` of the same target (noise_draws above 1), or
         all whose ``targets`` are the same item. contrastive_temperature divides their cosines.
+    history_skip: the causal state of the history's newest item is added to the prediction, so that the denoiser only
+        corrects what SASRec would say (not in the paper); needs a shared history.
     history_weight: of a second recommendation loss, on the history's own causal states, as SASRec has it (not in the
         paper); above 0 needs a shared history.
     num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
@@ -60,7 +62,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     step_embedding: bool = True
     noised_items: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     target_input: Literal["noised", "pure_noise", "mask", "zeros"] = "noised"
-    noise_std: Annotated[float, Field(gt=0, le=100)] = 1.0
+    noise_std: Annotated[float, Field(ge=0, le=100)] = 1.0
     noise_draws: Annotated[int, Field(ge=1, le=100)] = 1
     step_sampling: Literal["importance", "uniform"] = "importance"
     mse_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
@@ -70,6 +72,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     contrastive_positives: Literal["draws", "targets"] = "targets"
     contrastive_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
+    history_skip: bool = False
     history_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
     inference_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
@@ -92,10 +95,10 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
             raise ValueError(
                 "noised_items other than 1 needs attention = bidirectional: a shared history has to stay clean"
             )
-        if self.attention == "bidirectional" and self.noise_draws != 1:
-            raise ValueError("noise_draws other than 1 needs attention = shared_history")
-        if self.attention == "bidirectional" and self.history_weight:
-            raise ValueError("history_weight above 0 needs attention = shared_history")
+        if self.attention == "bidirectional":
+            for name in ("noise_draws", "history_skip", "history_weight"):
+                if getattr(self, name) != DiffRecConfig.model_fields[name].default:
+                    raise ValueError(f"{name} = {getattr(self, name)} needs attention = shared_history")
         if self.contrastive_weight and self.contrastive_positives == "draws" and self.noise_draws == 1:
             raise ValueError("contrastive_positives = draws needs noise_draws above 1")
         if self.target_input != "noised" and (self.noised_items != 1 or self.inference_steps != 1):
@@ -116,7 +119,7 @@ class DiffRec(SequenceModel):
         self.mask = nn.Parameter(torch.zeros(config.hidden_size)) if config.target_input == "mask" else None
         common = {"step_embedding": config.step_embedding, "from_target": config.counts_from_target}
         if config.attention == "shared_history":
-            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, **common)
+            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, **common, skip=config.history_skip)
         else:
             self.denoiser = BidirectionalDenoiser(config, config.num_steps, **common, noised_items=config.noised_items)
         self.process = GaussianDiffusion(make_alpha_bar(config.schedule, config.num_steps))
