@@ -505,3 +505,11 @@ def test_what_needs_a_shared_history_says_so(setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"{name} = .* needs attention = shared_history"):
         DiffRecConfig(attention="bidirectional", **setting)
+
+
+@BOTH
+def test_no_seeds_are_one_answer_from_zeros(attention):
+    model, batch = make(attention), question(*LISTS)
+    conditioned = model.denoiser.condition(batch, model.table)
+    expected = probabilities(model, conditioned.denoise(torch.zeros(3, SIZE), torch.full((3,), N)))
+    torch.testing.assert_close(model.predict(batch, 0), expected, rtol=1e-5, atol=1e-7)

@@ -51,7 +51,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
         corrects what SASRec would say (not in the paper); needs a shared history.
     history_weight: of a second recommendation loss, on the history's own causal states, as SASRec has it (not in the
         paper); above 0 needs a shared history.
-    num_seeds, inference_steps, sampler, eta, variance: inference. One step is Algorithm 3; more are Algorithm 2
+    num_seeds, inference_steps, sampler, eta, variance: inference. No seeds are zeros in place of noise. One step is
+        Algorithm 3; more are Algorithm 2
         (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
     """
 
@@ -62,7 +63,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     step_embedding: bool = True
     noised_items: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     target_input: Literal["noised", "pure_noise", "mask", "zeros"] = "noised"
-    noise_std: Annotated[float, Field(ge=0, le=100)] = 1.0
+    noise_std: Annotated[float, Field(gt=0, le=100)] = 1.0
     noise_draws: Annotated[int, Field(ge=1, le=100)] = 1
     step_sampling: Literal["importance", "uniform"] = "importance"
     mse_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
@@ -74,7 +75,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_temperature: Annotated[float, Field(gt=0, le=100)] = 0.1
     history_skip: bool = False
     history_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    num_seeds: Annotated[int, Field(ge=1, le=1000)] = 10
+    num_seeds: Annotated[int, Field(ge=0, le=1000)] = 10
     inference_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -205,20 +206,25 @@ class DiffRec(SequenceModel):
         return (1 / (probability if literal else probability * self.config.num_steps)).float()
 
     def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
-        """Algorithm 3: the mean over seeds of ``softmax(W h_0 + b)``, each h_0 from that seed's noise."""
+        """Algorithm 3: the mean over seeds of ``softmax(W h_0 + b)``, each h_0 from that seed's noise.
+
+        With 0 seeds zeros stand in place of all noise.
+        """
         conditioned = self.denoiser.condition(batch, self.table)
         total = torch.zeros((len(batch.targets), self.num_items), device=batch.tokens.device)
-        for seed in range(num_seeds):
+        for seed in range(num_seeds) or (None,):
             h0_hat = self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
             total += self.table.logits(h0_hat, batch).softmax(-1)
-        return total / num_seeds
+        return total / max(num_seeds, 1)
 
-    def _sample(self, conditioned: Conditioned, count: int, seed: int) -> Float[Tensor, "P D"]:
+    def _sample(self, conditioned: Conditioned, count: int, seed: int | None) -> Float[Tensor, "P D"]:
         """From pure noise at step N to the predicted h_0."""
         config, device = self.config, conditioned.back.device
         places = int(conditioned.back.max()) + 1
 
         def noise(step: int) -> Tensor:
+            if seed is None:
+                return torch.zeros((len(conditioned.back), config.hidden_size), device=device)
             drawn = noise_of_seed(seed, step, places, config.hidden_size).to(device)[conditioned.back]
             return drawn * config.noise_std
 
