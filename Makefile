@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := install
-.PHONY: install demo test lint format type docs bench constraints clean help
+.PHONY: install demo test lint format type docs report bench constraints clean help
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -50,8 +50,12 @@ format: install ## put the code in order
 type: install ## check the types of src/
 	@$(BIN)/pyright
 
-docs: install ## check the links and the paper-to-code map
+docs: install ## check links, figures and the paper-to-code map, and that the studies' pages are up to date
 	@$(BIN)/python docs/check.py
+	@for study in $(wildcard studies/*.toml); do $(BIN)/seqdiffrec report $$study --check || exit 1; done
+
+report: install ## build the pages of docs/study and their plots from results/
+	@for study in $(wildcard studies/*.toml); do $(BIN)/seqdiffrec report $$study || exit 1; done
 
 bench: install ## time the code
 	@$(BIN)/python -m benchmarks

@@ -1,41 +1,36 @@
 """The command line: parse, call one function, print.
 
 Results go to standard output, progress, notices and the next step to standard error. Exit codes: 0 done, 2 the user's
-input, 1 our fault, 130 interrupted.
+input, 1 our fault or a check that does not hold, 130 interrupted.
 """
 
 import json
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
+from seqdiffrec.cli_results import results_app
 from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
 from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
-from seqdiffrec.inference import Recommender, load
+from seqdiffrec.inference import load
 from seqdiffrec.inference.recommender import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports import chosen_metric, draw_curves, make_record, read_record, refuse_record, write_record
+from seqdiffrec.studies import source_of
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.checkpoint import RunFolder, refuse_existing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, look at and prepare data.")
 app.add_typer(data_app, name="data")
-
-DataRoot = Annotated[str | None, typer.Option(help="Folder to look in first for a named dataset.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Run = Annotated[Path, typer.Argument(help="A run's folder, as train made it.")]
-User = Annotated[str | None, typer.Option(help="Name of the column of user ids.  [default: user_id]")]
-Item = Annotated[str | None, typer.Option(help="Name of the column of item ids.  [default: item_id]")]
-Time = Annotated[str | None, typer.Option(help="Name of the column of times.  [default: timestamp, if there]")]
+app.add_typer(results_app)
 
 
 @app.callback()
@@ -138,7 +133,7 @@ def train(
         raise SettingError("say where the run goes: --out runs/NAME")
     if not resume:
         refuse_existing(out)
-    facts = {"command": shlex.join(["seqdiffrec", *sys.argv[1:]]), "data": config.tables()["data"]}
+    facts = {"command": this_command(), "data": config.tables()["data"]}
     recommender = config.recommender()
     try:
         recommender.fit(config.data.load(), out=out, resume=resume, facts=facts)
@@ -174,7 +169,7 @@ def evaluate(
     wanted = cutoffs(num_items) if ks is None else [_whole_number(text, "--k") for text in ks.split(",")]
     for k in wanted:
         check_k(k, num_items)
-    dataset = _data_of(recommender, data, data_root)
+    dataset = data_of(recommender, data, data_root)
     with show.progress("ranking") as progress:
         found = recommender.rank(dataset, part=part, progress=progress)
     metrics = report(found, num_items, wanted)
@@ -228,40 +223,6 @@ def info(run: Run, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def record(
-    run: Run,
-    out: Annotated[Path, typer.Option(help="The .json file to write; it must not exist.")],
-    note: Annotated[str | None, typer.Option(help="What a reader must know besides.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a run's settings, curve and figures as one JSON. Example: seqdiffrec record runs/mine --out mine.json"""
-    refuse_record(out)
-    recommender = load(run)
-    with show.progress("ranking") as progress:
-        result = make_record(recommender, _data_of(recommender, None, None), note, progress)
-    write_record(result, out)
-    metric = chosen_metric(result)
-    if as_json:
-        print(json.dumps({"record": str(out), "test": result["test"]}))
-    else:
-        print(f"{out}: test {metric} {result['test']['seen_kept'][metric]:.4f} with all items ranked")
-    show.next_step(f"seqdiffrec curves {out} --out curves.svg")
-
-
-@app.command()
-def curves(
-    records: Annotated[list[Path], typer.Argument(help="Files that record wrote.")],
-    out: Annotated[Path, typer.Option(help="The .svg or .png file to write.")],
-) -> None:
-    """Draw validation NDCG@10 by epoch. Example: seqdiffrec curves results/*.json --out curves.svg"""
-    names = [path.stem for path in records]
-    # Files of one name in several folders go by their whole path.
-    names = names if len(set(names)) == len(names) else list(map(str, records))
-    draw_curves({name: read_record(path) for name, path in zip(names, records, strict=True)}, out)
-    print(out)
-
-
-@app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder of the demo's runs.")] = Path("runs/demo")) -> None:
     """Train DiffRec and SASRec on ML-100K, compare them, recommend; some minutes. Example: seqdiffrec demo"""
     from seqdiffrec.demo import run_demo
@@ -283,27 +244,9 @@ def main() -> None:
 
 
 def _dataset(name: str, options: dict[str, str | None], changes: list[str] | None = None) -> Dataset:
-    """A named dataset, or a file: what is there, or has a dot or a slash in it, and is not a dataset's name."""
-    is_file = name not in DATASETS and ("." in name or os.sep in name or Path(name).exists())
-    values = {"file" if is_file else "dataset": name, **options}
-    tables = {"data": {key: value for key, value in values.items() if value is not None}}
+    """A named dataset, or a file, with these options and changes."""
+    tables = {"data": {**source_of(name), **{key: value for key, value in options.items() if value is not None}}}
     return RunConfig.of(with_changes(tables, changes or [])).data.load()
-
-
-def _data_of(recommender: Recommender, data: str | None, data_root: str | None) -> Dataset:
-    """The run's data: its own corpus, or the one that the user names."""
-    assert recommender.run is not None
-    settings: dict[str, Any] = recommender.run.record.get("data", {})
-    if data is None:
-        if not (recommender.run.path / "corpus").exists():
-            raise RunError(
-                f"{recommender.run.path} no longer has its corpus; name the log that it was trained on: evaluate --data"
-            )
-        times = RunConfig.of({"data": recommender.run.record.get("split") or {}}).data.times()
-        return Dataset.of(recommender.corpus, times)
-    source = {"dataset" if data in DATASETS else "file": data, "data_root": data_root}
-    prepared = {name: value for name, value in settings.items() if name not in ("dataset", "file", "data_root")}
-    return RunConfig.of({"data": prepared | source}).data.load()
 
 
 def _check_ranks_path(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The demo: DiffRec, SASRec and popularity on ML-100K, held against each other, and one user's recommendations."""
 
+import shlex
 from pathlib import Path
 
 from rich.markup import escape
@@ -24,10 +25,11 @@ def run_demo(out: Path) -> None:
         "SASRec": SASRec(**SETTINGS),
         "DiffRec, shared history": DiffRec(**SETTINGS, attention="shared_history", tied_output=True),
     }
+    facts = {"command": f"seqdiffrec demo --out {shlex.quote(str(out))}", "data": {"dataset": "ml-100k"}}
     results: dict[str, Evaluation] = {}
     for name, model in models.items():
         show.notice(f"Training {name}")
-        model.fit(data, out=folder / model.model_name)
+        model.fit(data, out=folder / model.model_name, facts=facts)
         results[name] = model.evaluate(data)
     diffrec = models["DiffRec, shared history"]
     _show_user(diffrec, data)

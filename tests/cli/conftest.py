@@ -40,7 +40,7 @@ MODELS = {
     "sasrec": ["--model", "sasrec"],
     "popularity": ["--model", "popularity"],
 }
-NOT_OF = {"sasrec": ("model.num_s",), "popularity": ("model.num", "model.hid", "model.emb")}
+NOT_OF = {"sasrec": ("model.num_s",), "popularity": ("model.num", "model.hid", "model.emb", "model.wei")}
 
 
 def tiny(model: str = "diffrec", **changes: object) -> list[str]:

@@ -23,8 +23,10 @@ FLOORS = (
     ("inference",),
     ("serving", "distributed", "reports"),
     ("config",),
+    ("studies",),
     ("show",),
-    ("demo",),
+    ("demo", "cli_options"),
+    ("cli_results",),
     ("cli",),
     ("__main__",),
 )

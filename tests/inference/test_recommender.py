@@ -12,7 +12,7 @@ import torch
 import seqdiffrec as sdr
 from seqdiffrec.data import Sequences
 from seqdiffrec.evaluation import rank_targets
-from seqdiffrec.training import Reporter
+from seqdiffrec.training import Reporter, RunFolder
 
 MODELS = ["diffrec", "shared", "sasrec", "popularity"]
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -312,3 +312,33 @@ def test_a_model_that_this_version_does_not_have(models, tmp_path):
     path.write_text(path.read_text().replace('"model": "popularity"', '"model": "oracle"'))
     with pytest.raises(sdr.RunError, match="holds a model 'oracle', which this version does not have"):
         sdr.load(tmp_path / "run")
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_killed_between_its_first_weights_and_its_first_checkpoint_starts_over(data, tmp_path, monkeypatch):
+    whole = small().fit(data, out=tmp_path / "whole", reporter=Reporter())
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_checkpoint", lambda *given: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            small().fit(data, out=tmp_path / "cut", reporter=Reporter())
+    assert RunFolder.open(tmp_path / "cut").record["weights"] is not None
+    again = small().fit(data, out=tmp_path / "cut", resume=True, reporter=Reporter())
+    assert again.evaluate(data) == whole.evaluate(data)
+
+
+@pytest.mark.parametrize(("decay", "refused"), [("constant", False), ("linear", True), ("cosine", True)])
+def test_more_epochs_only_where_the_learning_rate_does_not_depend_on_them(data, tmp_path, monkeypatch, decay, refused):
+    first = small(epochs=2, decay=decay)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "end_epoch", lambda *given: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            first.fit(data, out=tmp_path / "run", reporter=Reporter())
+    more = small(epochs=3, decay=decay)
+    if refused:
+        with pytest.raises(sdr.RunError, match="epochs = 2, not 3"):
+            more.fit(data, out=tmp_path / "run", resume=True, reporter=Reporter())
+    else:
+        assert len(more.fit(data, out=tmp_path / "run", resume=True, reporter=Reporter()).state.history) == 3

@@ -77,7 +77,7 @@ class Recommender:
         try:
             trainer = Trainer(model, data.split, self.training, reporter, run)
             # A run that was killed before its first checkpoint starts over.
-            if begun is not None and not _is_untrained(begun):
+            if begun is not None and not _starts_over(begun):
                 trainer.resume()
                 begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
             self.state, self.run = trainer.train(), run
@@ -312,8 +312,10 @@ class Recommender:
             raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
         for part in ("model_settings", "training"):
             for name in mine[part]:
-                # More epochs or patience than planned may be asked of a run that is cut; all else would mix two runs.
-                if mine[part][name] != theirs[part].get(name) and name not in ("epochs", "patience"):
+                # More epochs or patience than planned may be asked of a run that is cut, unless the learning rate
+                # falls over the epochs; all else would mix two runs.
+                free = ("epochs", "patience") if self.training.decay == "constant" else ("patience",)
+                if mine[part][name] != theirs[part].get(name) and name not in free:
                     raise RunError(
                         f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
                         "resume it with its own settings, or start a new run"
@@ -350,6 +352,11 @@ def load(path: str | Path) -> Recommender:
 def _is_untrained(run: RunFolder) -> bool:
     """Whether nothing has been learned yet that is worth keeping: the run was cut before its first checkpoint."""
     return run.record["checkpoint"] is None and run.record["weights"] is None
+
+
+def _starts_over(run: RunFolder) -> bool:
+    """Whether a run that is gone on with has no checkpoint: it was killed before its first was written."""
+    return run.record["checkpoint"] is None and run.record["status"] != "finished"
 
 
 def made_by() -> dict[str, Any]:

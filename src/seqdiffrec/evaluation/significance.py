@@ -1,0 +1,159 @@
+"""Is one model better than another: over users by a paired bootstrap, over seeds by mean and standard deviation.
+
+The bootstrap draws users with replacement, the same ones for both models (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993; for rankings Sakai, SIGIR 2006). It says whether other users would give the same answer for these
+trained weights. It says nothing about other seeds, for which there is `mean_and_spread`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from seqdiffrec.data import DataError
+from seqdiffrec.evaluation.metrics import RankArray, check_cutoff
+
+Metric = Literal["HR", "NDCG", "MRR"]
+Protocol = Literal["seen_kept", "seen_removed"]
+
+_COUNTS_AT_ONCE = 4_000_000
+_ROUNDING = 1e-11  # figures of the same size may differ by this much
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much higher the mean metric of the first model is, over users.
+
+    Attributes:
+        difference: in the metric's own unit, in [-1, 1].
+        low, high: the 95 % interval of the difference, by the percentiles 2.5 and 97.5.
+        p_value: two-sided, of the hypothesis that the difference is 0; in (0, 1].
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def paired_bootstrap(
+    ranks_a: RankArray, ranks_b: RankArray, metric: Metric, k: int, resamples: int = 10_000, seed: int = 0
+) -> Comparison:
+    """Compare two models by the ranks that they gave the targets of the same users.
+
+    The p-value is the share of resamples whose difference, moved to a mean of 0, is at least as far from 0 as the
+    difference that was found; that one counts as a resample, so p is never 0. To swap the models swaps the signs.
+
+    Args:
+        ranks_a: int64 (B,), ranks from 1, a user each; or (S, B) for S training seeds, whose figures are averaged for
+            each user first. The two models may have different numbers of seeds.
+        ranks_b: the same users in the same order.
+        metric: HR, NDCG or MRR.
+        k: its cutoff.
+        resamples: how many times the users are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the users differ in number, there are none, a rank is below 1, or `k` is not a cutoff.
+    """
+    gains_a, gains_b = (_gains(np.atleast_2d(ranks), metric, k).mean(axis=0) for ranks in (ranks_a, ranks_b))
+    if gains_a.shape != gains_b.shape:
+        raise ValueError(
+            f"a paired comparison needs the same users, but there are {gains_a.size} and {gains_b.size} of them"
+        )
+    differences = gains_a - gains_b
+    found = float(differences.mean())
+    sign = -1.0 if found < 0 else 1.0  # always the better one first, so that the order of the two changes no draw
+    means = _resampled_means(sign * differences, resamples, np.random.default_rng(seed))
+    low, high = (sign * float(bound) for bound in np.percentile(means, (2.5, 97.5)))
+    as_far = int(np.count_nonzero(np.abs(means - abs(found)) >= abs(found) - _ROUNDING))
+    return Comparison(found, min(low, high), max(low, high), (as_far + 1) / (resamples + 1))
+
+
+def paired_ranks(path_a: Path, path_b: Path, protocol: Protocol = "seen_kept") -> tuple[RankArray, RankArray]:
+    """The ranks in two Parquet files of `write_ranks`, both by user id in rising order.
+
+    Raises:
+        DataError: a file cannot be read, has not the columns, has a user twice, or the two have different users or
+            different targets.
+    """
+    a, b = _read_ranks(path_a), _read_ranks(path_b)
+    if a.schema["user_id"] != b.schema["user_id"]:
+        raise DataError(f"{path_a} and {path_b} have user ids of different types, so they are not from the same data")
+    both = a.join(b, on="user_id", how="inner", suffix="_b")
+    for path, other, frame in ((path_a, path_b, a), (path_b, path_a, b)):
+        if len(frame) > len(both):
+            alone = frame.join(both, on="user_id", how="anti")["user_id"]
+            raise DataError(
+                f"{path} has {len(alone)} users that {other} has not, such as {alone[0]!r}; "
+                "a paired comparison needs ranks of the same users"
+            )
+    if a.schema["item_id"] != b.schema["item_id"] or (both["item_id"] != both["item_id_b"]).any():
+        raise DataError(f"{path_a} and {path_b} have different targets, so they are not from the same data and split")
+    both = both.sort("user_id")
+    return both[f"rank_{protocol}"].to_numpy(), both[f"rank_{protocol}_b"].to_numpy()
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation (of a sample: n - 1) of a figure over seeds; None as deviation of a single one."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
+    """The standard deviation within groups, each weighted by its n - 1; None where no group has two values."""
+    spreads = [(len(values) - 1, spread) for values in groups if (spread := _spread(values)) is not None]
+    if not spreads:
+        return None
+    return math.sqrt(math.fsum(free * spread**2 for free, spread in spreads) / sum(free for free, _ in spreads))
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return mean_and_spread(values)[1] if values else None
+
+
+def _gains(ranks: RankArray, metric: Metric, k: int) -> NDArray[np.float64]:
+    """What each case adds to the mean; same shape as `ranks`."""
+    check_cutoff(k)
+    if ranks.size == 0 or ranks.min() < 1:
+        raise ValueError("a comparison needs the ranks of at least one user, all of at least 1")
+    values = {"HR": np.ones(ranks.shape), "NDCG": 1.0 / np.log2(ranks + 1.0), "MRR": 1.0 / ranks}
+    if metric not in values:
+        raise ValueError(f"{metric!r} is not a metric to compare by; known are {', '.join(values)}")
+    return np.where(ranks <= k, values[metric], 0.0)
+
+
+def _resampled_means(
+    differences: NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """(resamples,) the mean of as many differences as there are, drawn with replacement, again and again.
+
+    Users with the same difference are alike, and most have none. So it is drawn how often each value comes up: the same
+    distribution with a hundredth of the draws, and in blocks, so that memory does not grow with the resamples.
+    """
+    values, counts = np.unique(differences.round(12), return_counts=True)  # rounded: a sum's order moves the last digit
+    block = max(1, _COUNTS_AT_ONCE // values.size)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    draws = (generator.multinomial(differences.size, counts / differences.size, size=size) for size in sizes)
+    return np.concatenate([drawn @ values for drawn in draws]) / differences.size
+
+
+def _read_ranks(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}; write the ranks again") from error
+    missing = {"user_id", "item_id", "rank_seen_kept", "rank_seen_removed"} - set(frame.columns)
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}; it must come from: evaluate --ranks")
+    if frame["user_id"].is_duplicated().any():
+        twice = frame.filter(pl.col("user_id").is_duplicated())["user_id"][0]
+        raise DataError(f"{path} has user {twice!r} twice; a paired comparison needs each user once")
+    return frame

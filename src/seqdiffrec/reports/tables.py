@@ -1,0 +1,225 @@
+"""The tables of a study's page, in Markdown."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seqdiffrec.evaluation.significance import mean_and_spread, paired_bootstrap, paired_ranks
+from seqdiffrec.reports.outcomes import DEFAULT, TEST, VALIDATION, Measure, Outcome, difference, signed
+from seqdiffrec.reports.paper import METRICS, table2
+from seqdiffrec.reports.study import InferenceRow, Row
+
+Link = Callable[[Path], str]
+"""From a file to how the page links to it."""
+
+_REMOVED = (Measure("test", "seen_removed", "HR@10"), Measure("test", "seen_removed", "NDCG@10"))
+
+
+def links_from(folder: Path) -> Link:
+    """Links relative to a page in `folder`."""
+    return lambda path: Path(os.path.relpath(path, folder)).as_posix()
+
+
+def main_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
+    """A row for each trained row of the study, under the headings of their groups."""
+    trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row)]
+    default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
+    head = ["row", "change", "validation NDCG@10", "validation against default", "test HR@10", "test NDCG@10"]
+    head += [
+        "test against default",
+        "test HR@10, seen removed",
+        "test NDCG@10, seen removed",
+        "best epoch",
+        "minutes",
+        "records by seed",
+    ]
+    rows: list[list[str]] = []
+    group = None
+    for outcome in trained:
+        assert isinstance(outcome.row, Row)
+        if outcome.row.group != group:
+            group = outcome.row.group
+            rows.append([f"**{_plain(group)}**", *[""] * (len(head) - 1)])
+        rows.append(_main_row(outcome, default, trained, link))
+    return _table(head, rows)
+
+
+def _main_row(outcome: Outcome, default: Outcome | None, trained: list[Outcome], link: Link) -> list[str]:
+    row = outcome.row
+    assert isinstance(row, Row)
+    model = [f"model.{key}={value}" for key, value in (row.model or {}).items()]
+    name = [_plain(row.title), ", ".join(f"`{_plain(change)}`" for change in (*model, *row.changes)) or "–"]
+    if not outcome.records:
+        return [*name, "diverged" if outcome.paths else "not run", *[""] * 8, _records(outcome, link)]
+    return [
+        *name,
+        _figure(outcome, VALIDATION),
+        _against(outcome, default, VALIDATION, trained),
+        _figure(outcome, Measure("test", "seen_kept", "HR@10")),
+        _figure(outcome, TEST),
+        _against(outcome, default, TEST, trained),
+        *(_figure(outcome, measure) for measure in _REMOVED),
+        ", ".join(str(record["best_epoch"]) for record in outcome.records.values()),
+        f"{mean_and_spread([record['training_seconds'] / 60 for record in outcome.records.values()])[0]:.1f}",
+        _records(outcome, link),
+    ]
+
+
+def inference_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
+    """The weights of trained rows under other inference settings, each set below the row that it comes from."""
+    head = ["row", "change", "noise draws", "validation NDCG@10", "test HR@10", "test NDCG@10"]
+    head += [
+        "test NDCG@10, seen removed",
+        "test NDCG@10 against the bold row",
+        "seconds to rank",
+        "records by seed",
+    ]
+    rows: list[list[str]] = []
+    for base in outcomes:
+        below = [one for one in outcomes if isinstance(one.row, InferenceRow) and one.row.of == base.row.name]
+        if below:
+            rows += [_inference_row(outcome, base, link) for outcome in (base, *below)]
+    return _table(head, rows)
+
+
+def _inference_row(outcome: Outcome, base: Outcome, link: Link) -> list[str]:
+    row = outcome.row
+    is_base = outcome is base
+    title = f"**{_plain(row.title)}**" if is_base else _plain(row.title)
+    name = [title, "–" if is_base else ", ".join(f"`{_plain(change)}`" for change in row.changes)]
+    if not outcome.records:
+        return [*name, "", "diverged" if outcome.paths else "not run", *[""] * 5, _records(outcome, link)]
+    draws = {record["settings"]["model_settings"].get("num_seeds", 1) for record in outcome.records.values()}
+    seconds = [record["ranking_seconds"] for record in outcome.records.values() if "ranking_seconds" in record]
+    return [
+        *name,
+        ", ".join(map(str, sorted(draws))),
+        _figure(outcome, VALIDATION),
+        _figure(outcome, Measure("test", "seen_kept", "HR@10")),
+        _figure(outcome, TEST),
+        _figure(outcome, _REMOVED[1]),
+        "–" if is_base else _paired(outcome, base),
+        f"{mean_and_spread(seconds)[0]:.1f}" if seconds else "",
+        _records(outcome, link),
+    ]
+
+
+def _paired(outcome: Outcome, base: Outcome) -> str:
+    """The difference to the same weights under the row's own settings, seed by seed."""
+    shared = [seed for seed in outcome.records if seed in base.records]
+    ours, theirs = (_only(one, shared).values(TEST) for one in (outcome, base))
+    if not shared or not all(theirs):
+        return ""
+    mean, spread = mean_and_spread([100 * (our / their - 1) for our, their in zip(ours, theirs, strict=True)])
+    return f"{signed(mean)} %" + (f" ± {spread:.1f} %" if spread is not None else "")
+
+
+def pairs_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
+    """Each row that has ranks against the default and SASRec, over users. Empty where no two rows have ranks."""
+    ranked = [outcome for outcome in outcomes if outcome.ranks]
+    opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
+    opponents += [outcome for outcome in ranked if outcome.kind()[0] == "sasrec"][:1]
+    rows: list[list[str]] = []
+    done: set[frozenset[str]] = set()
+    for outcome in ranked:
+        for other in opponents:
+            seeds = [seed for seed in outcome.ranks if seed in other.ranks]
+            pair = frozenset((outcome.row.name, other.row.name))
+            if len(pair) == 2 and pair not in done and seeds:
+                done.add(pair)
+                rows.append(_pair(outcome, other, seeds, link))
+    return _table(["row", "against", "difference in test NDCG@10", "95 % interval", "p", "ranks by seed"], rows)
+
+
+def _pair(outcome: Outcome, other: Outcome, seeds: list[int], link: Link) -> list[str]:
+    ranks = [paired_ranks(outcome.ranks[seed], other.ranks[seed]) for seed in seeds]
+    ours, theirs = (np.stack([pair[place] for pair in ranks]) for place in (0, 1))
+    found = paired_bootstrap(ours, theirs, "NDCG", 10)
+    return [
+        _plain(outcome.row.title),
+        _plain(other.row.title),
+        _signed_number(found.difference),
+        f"{_signed_number(found.low)} to {_signed_number(found.high)}",
+        _number(found.p_value),
+        " ".join(f"[{seed}]({link(outcome.ranks[seed])})" for seed in seeds),
+    ]
+
+
+def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[str]:
+    """The best row by validation of each kind of model beside the paper's Table 2; empty where it has none."""
+    best: dict[tuple[str, str], Outcome] = {}
+    for outcome in outcomes:
+        if isinstance(outcome.row, Row) and outcome.records:
+            kind = outcome.kind()
+            if kind not in best or _validated(outcome) > _validated(best[kind]):
+                best[kind] = outcome
+    rows: list[list[str]] = []
+    for (model, shown), outcome in best.items():
+        paper = table2(model, dataset)
+        if paper is None:
+            continue
+        ours = {metric: Measure("test", "seen_kept", metric) for metric in METRICS}
+        means = {metric: mean_and_spread(outcome.values(ours[metric]))[0] for metric in METRICS}
+        off = [f"{signed(100 * (means[metric] / paper[metric] - 1))} %" for metric in METRICS]
+        size = next(iter(outcome.records.values()))["settings"]["model_settings"].get("hidden_size")
+        figures = [_figure(outcome, ours[metric]) for metric in METRICS]
+        rows += [
+            [f"{_plain(outcome.row.title)} ({shown}, d {size})", *figures, _records(outcome, link)],
+            [f"{shown.partition(',')[0]} in the paper", *(_number(paper[metric]) for metric in METRICS), ""],
+            ["difference", *off, ""],
+        ]
+    return _table(["", *METRICS, "records by seed"], rows)
+
+
+def _validated(outcome: Outcome) -> float:
+    return mean_and_spread(outcome.values(VALIDATION))[0]
+
+
+def _only(outcome: Outcome, seeds: list[int]) -> Outcome:
+    kept = {seed: record for seed, record in outcome.records.items() if seed in seeds}
+    return Outcome(outcome.row, outcome.seeds, outcome.paths, kept, outcome.ranks)
+
+
+def _against(outcome: Outcome, default: Outcome | None, measure: Measure, trained: list[Outcome]) -> str:
+    if default is None or outcome is default:
+        return "–"
+    found = difference(outcome, default, measure, trained)
+    return "" if found is None else str(found)
+
+
+def _figure(outcome: Outcome, measure: Measure) -> str:
+    """Mean ± standard deviation over the recorded seeds."""
+    mean, spread = mean_and_spread(outcome.values(measure))
+    return _number(mean) + (f" ± {_number(spread)}" if spread is not None else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+def _signed_number(value: float) -> str:
+    return signed(value, 4).replace("0.", ".", 1)
+
+
+def _records(outcome: Outcome, link: Link) -> str:
+    """A link for each recorded seed, and how many are missing."""
+    parts = [
+        f"[{seed}{'' if seed in outcome.records else ' diverged'}]({link(path)})"
+        for seed, path in outcome.paths.items()
+    ]
+    if outcome.paths and len(outcome.records) < len(outcome.seeds):
+        parts.append(f"(n = {len(outcome.records)} of {len(outcome.seeds)})")
+    return " ".join(parts)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]

@@ -1,0 +1,252 @@
+"""A study's page from made-up records, with means, spreads and differences worked out by hand."""
+
+import re
+
+import pytest
+
+from seqdiffrec.data import DataError
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.reports.outcomes import Difference, load_outcomes
+from seqdiffrec.reports.page import build_page
+from seqdiffrec.reports.plots import draw, make_plots
+from seqdiffrec.reports.study import read_study
+
+from .conftest import make_record
+
+EMPTY = {"failed": "the loss is nan", "settings": {}}
+
+
+@pytest.fixture
+def full(project):
+    project.add_seeds("default", [0.040, 0.041, 0.042], [0.030, 0.031, 0.032], minutes=3.0)
+    project.add_seeds("wide", [0.042, 0.046], [0.0310, 0.0316])
+    project.add("wide", 2, EMPTY)
+    project.add_seeds("deep", [0.0438], [0.0200])
+    project.add_seeds("sasrec", [0.060, 0.061, 0.062], [0.050, 0.051, 0.052], model="sasrec")
+    return project
+
+
+def build(project) -> str:
+    build_page(project.study, project.results, project.out)
+    return (project.out / "what-decides.md").read_text()
+
+
+def rows_of(text: str, heading: str) -> dict[str, list[str]]:
+    """The first table below a heading: the first cell of each row, and the others."""
+    table = re.search(r"(^\|.*\n)+", text.partition(heading)[2], re.M)
+    assert table, heading
+    rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in table[0].splitlines()]
+    return {cells[0]: cells[1:] for cells in rows if not cells[0].startswith("---")}
+
+
+def test_figures_are_means_and_spreads_over_the_recorded_seeds(full):
+    rows = rows_of(build(full), "## Amazon Beauty")
+    default = rows["the default"]
+    # HR@10 is 2 NDCG@10; with seen items removed, NDCG@10 is .02 higher.
+    assert default[:4] == ["–", ".0410 ± .0010", "–", ".0620 ± .0020"]
+    assert default[4:8] == [".0310 ± .0010", "–", ".1020 ± .0020", ".0510 ± .0010"]
+    assert default[8:10] == ["2, 2, 2", "3.0"]
+    # 0.042 and 0.046: mean .044, deviation .004 / sqrt(2) = .0028
+    assert rows[r"wider \| d 128"][:2] == ["`model.hidden_size=128`", ".0440 ± .0028"]
+    assert rows["deeper"][1] == ".0438"
+    assert list(rows)[1:4] == ["**The default**", "the default", "**Size**"]
+
+
+def test_differences_and_what_counts_as_none(full):
+    rows = rows_of(build(full), "## Amazon Beauty")
+    head = rows["row"]
+    validation, test = head.index("validation against default"), head.index("test against default")
+    # wide: .044 / .041 is +7.3 %; the spread is sqrt((.001² + .00283²) / 2) = .00212, and twice that 10 % of .041.
+    assert rows[r"wider \| d 128"][validation] == "+7.3 % (no difference)"
+    # sasrec: both spreads are .001, twice is 4.9 %, the difference is 48.8 %.
+    assert rows["SASRec"][validation] == "+48.8 %"
+    # deep has one seed. Pooled over the rows with more: (2e-6 + 8e-6 + 2e-6) / (2 + 1 + 2) = 2.4e-6, root .00155.
+    # Twice is .0031; on validation it is .0028 off the default, and -35.5 % on test.
+    assert rows["deeper"][validation] == "+6.8 % (no difference)"
+    assert rows["deeper"][test] == "−35.5 %"
+    assert "twice the standard deviation" in build(full)
+
+
+def test_a_single_seed_has_no_spread(project):
+    project.add("default", 0, make_record(0.04, 0.03))
+    project.add("deep", 0, make_record(0.05, 0.03))
+    rows = rows_of(build(project), "## Amazon Beauty")
+    assert rows["deeper"][2] == "+25.0 % (one seed, spread unknown)"
+    assert rows["deeper"][5] == "0.0 % (one seed, spread unknown)"
+    assert rows["the default"][1] == ".0400"
+    assert "(n = 1 of 3)" in rows["the default"][-1]
+    # With .050 and .054 of another row the spread is that of this row alone: .0028, twice 14.1 % of .04.
+    project.add_seeds("wide", [0.050, 0.054], [0.03, 0.03])
+    rows = rows_of(build(project), "## Amazon Beauty")
+    assert (rows["deeper"][2], rows[r"wider \| d 128"][2]) == ("+25.0 %", "+30.0 %")
+
+
+@pytest.mark.parametrize(
+    ("percent", "noise", "text"),
+    [
+        (4.1, 2.0, "+4.1 %"),
+        (3.9, 2.0, "+3.9 % (no difference)"),
+        (-4.1, 2.0, "−4.1 %"),
+        (-3.9, 2.0, "−3.9 % (no difference)"),
+        (-0.04, 2.0, "0.0 % (no difference)"),
+        (4.1, None, "+4.1 % (one seed, spread unknown)"),
+    ],
+)
+def test_a_difference_in_words(percent, noise, text):
+    assert str(Difference(percent, noise)) == text
+
+
+def test_every_row_links_to_its_records(full):
+    text = build(full)
+    rows = rows_of(text, "## Amazon Beauty")
+    assert rows[r"wider \| d 128"][-1] == (
+        "[0](../../results/what-decides/beauty/wide-seed0.json) "
+        "[1](../../results/what-decides/beauty/wide-seed1.json) "
+        "[2 diverged](../../results/what-decides/beauty/wide-seed2.json) (n = 2 of 3)"
+    )
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) > 10
+    assert [target for target in targets if not (full.out / target).exists()] == []
+
+
+def test_rows_that_did_not_run_and_that_diverged(full):
+    for seed in range(3):
+        full.add("default", seed, EMPTY, dataset="toys")
+    rows = rows_of(build(full), "## Amazon Toys")
+    assert rows["the default"][1] == "diverged"
+    assert rows["the default"][-1].count("diverged](") == 3
+    assert rows["deeper"][1:] == ["not run", *[""] * 9]
+
+
+def test_the_setting_stands_first(full):
+    first = build(full).split("## How to read")[0].replace("\n", " ")
+    for part in (
+        "Amazon Beauty, 4 users, 100 items, 1,234 actions",
+        "The default is DiffRec, shared history: d 64, 2 layers, T 50, batches of 256 targets, at most 40 epochs.",
+        "All items of the catalogue are ranked, none is sampled; ties count against the model.",
+        "Seeds 0, 1, 2.",
+        "chosen by validation NDCG@10",
+        "Precision: float32. Machine: Z80, 2 cores, Linux. Code revision: `0123456789`.",
+    ):
+        assert part in first
+
+
+def test_inference_rows_are_paired_seed_by_seed(full):
+    for seed, test in enumerate((0.027, 0.031)):
+        more = {"inference_of": "default", "ranking_seconds": 10 + seed, "precision": "bfloat16"}
+        full.add("draws-1", seed, make_record(0.04, test) | more)
+    text = build(full)
+    rows = rows_of(text, "### Inference settings")
+    # -10 % and 0 %: mean -5 %, deviation 10 / sqrt(2) = 7.1 %
+    assert rows["one noise draw"][6:8] == ["−5.0 % ± 7.1 %", "10.5"]
+    assert rows["one noise draw"][:2] == ["`model.num_seeds=1`", "10"]
+    assert list(rows)[1:] == ["**the default**", "one noise draw"]
+    assert "Precision: float32 or bfloat16." in text
+
+
+def test_pairwise_tests_for_rows_with_ranks(full):
+    full.add_ranks("default", 0, [1, 1, 50, 50] * 25)
+    full.add_ranks("wide", 0, [1, 1, 1, 50] * 25)
+    full.add_ranks("wide", 1, [50] * 100)  # the default has no ranks of seed 1
+    full.add_ranks("sasrec", 0, [1, 1, 50, 50] * 25)
+    rows = re.findall(r"^\| ([^|]+|wider \\\| d 128) \| (.*) \|$", build(full).partition("### Pairwise")[2], re.M)
+    cells = {(name, rest.split(" | ")[0]): rest.split(" | ")[1:] for name, rest in rows if "parquet" in rest}
+    assert set(cells) == {("the default", "SASRec"), (r"wider \| d 128", "the default"), (r"wider \| d 128", "SASRec")}
+    assert cells["the default", "SASRec"][:3] == [".0000", ".0000 to .0000", "1.0000"]
+    difference, interval, p, link = cells[r"wider \| d 128", "the default"]
+    # 25 of 100 users gain 1: the deviation of the mean is sqrt(.25 * .75 / 100) = .043.
+    low, high = (float(bound) for bound in interval.split(" to "))
+    assert (difference, p) == ("+.2500", ".0001")
+    assert (low, high) == pytest.approx((0.165, 0.335), abs=0.02)
+    assert link == "[0](../../results/what-decides/beauty/wide-seed0-ranks.parquet)"
+
+
+def test_the_best_row_by_validation_beside_the_paper(full):
+    text = build(full)
+    rows = rows_of(text, "### Beside the paper")
+    # wide has the best validation of the DiffRec rows: .0440, and deep .0438.
+    best = rows[r"wider \| d 128 (DiffRec, shared history, d 64)"]
+    assert best[:2] == [".0313 ± .0004", ".0626 ± .0008"]
+    assert rows["DiffRec in the paper"][:6] == [".0629", ".0847", ".1125", ".0447", ".0518", ".0588"]
+    assert rows["SASRec in the paper"][4] == ".0284"
+    assert rows["difference"][4] == "+79.6 %"  # the last one is SASRec's: .0510 / .0284
+    assert "### Beside" not in text.partition("## Amazon Toys")[2]
+
+
+def test_the_same_records_give_the_same_bytes_and_nothing_is_stale(full):
+    written = build_page(full.study, full.results, full.out)
+    names = ["beauty-curves.svg", "beauty-differences.svg", "beauty-norms.svg"]
+    assert sorted(path.name for path in (full.out / "what-decides").iterdir()) == names
+    before = {path: path.read_bytes() for path in full.out.rglob("*") if path.is_file()}
+    assert sorted(map(str, before)) == sorted(written)
+    assert build_page(full.study, full.results, full.out, check=True) == []
+    build_page(full.study, full.results, full.out)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_is_stale_is_named_and_not_written(full):
+    page = full.out / "what-decides.md"
+    assert len(build_page(full.study, full.results, full.out, check=True)) == 4
+    assert not full.out.exists()
+    before = build(full)
+    page.write_text(before.replace(".0410", ".0411"))
+    (line,) = build_page(full.study, full.results, full.out, check=True)
+    assert line == f"{page} is not what its records give"
+    assert ".0411" in page.read_text()
+    page.write_text(before)
+    full.add("deep", 0, make_record(0.0450, 0.0200))  # its curve is not among those shown
+    stale = build_page(full.study, full.results, full.out, check=True)
+    assert [line.split(" is not")[0].rpartition("/")[2] for line in stale] == [
+        "what-decides.md",
+        "beauty-differences.svg",
+    ]
+
+
+def test_without_any_record(project):
+    text = build(project)
+    assert "No run is recorded yet." in text
+    assert rows_of(text, "## Amazon Beauty")["SASRec"][1] == "not run"
+    assert "![" not in text
+    assert not (project.out / "what-decides").exists()
+    assert build_page(project.study, project.results, project.out, check=True) == []
+
+
+def test_plots_hold_the_records(full):
+    curves, differences, norms = make_plots(load_outcomes(read_study(full.study), full.results, "beauty"), "beauty")
+    assert list(curves.lines) == ["the default", "wider | d 128", "SASRec"]
+    assert curves.lines["the default"][0] == [(1, pytest.approx(0.02)), (2, 0.04), (3, pytest.approx(0.036))]
+    assert norms.lines["SASRec"] == [[(1, 1.0), (2, 2.0), (3, 3.0)]] * 3
+    assert list(differences.dots) == ["wider | d 128", "deeper", "SASRec"]
+    percent, bar = differences.dots["SASRec"][0]
+    assert (percent, bar) == pytest.approx((100 * (0.061 / 0.041 - 1), 100 * 2 * 0.001 / 0.041))
+    assert "the default" in curves.alt
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": {"name": "beauty", "content_hash": "b" * 64, "items": 100}}, "their corpus hashes differ"),
+        ({"study": {"name": "x"}}, "stands where .*'row': 'deep'"),
+        ({"curve": []}, "is not the record of a run"),
+        ({"test": {"seen_kept": {}}}, r"deep-seed0\.json: no NDCG@10 of test, seen_kept"),
+        ({"machine": None, "revision": None}, None),
+    ],
+)
+def test_records_that_do_not_belong(full, change, message):
+    record = make_record(0.04, 0.03) | change
+    if message is None:
+        record = {key: value for key, value in record.items() if key not in change}
+        message = "has no machine, revision, so it is not a whole record"
+    full.add("deep", 0, record)
+    with pytest.raises(SettingError, match=message):
+        build(full)
+
+
+def test_a_broken_record_and_a_missing_matplotlib(full, monkeypatch):
+    plot = make_plots(load_outcomes(read_study(full.study), full.results, "beauty"), "beauty")[0]
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(SettingError, match=r"pip install 'seqdiffrec\[plots\]'"):
+        draw(plot)
+    full.add("deep", 0, {}).write_text("{")
+    with pytest.raises(DataError, match=r"deep-seed0\.json is not valid JSON"):
+        build(full)
