@@ -51,7 +51,9 @@ def generated() -> Corpus:
 def models(num_items: int) -> dict[str, SequenceModel]:
     """The systems that are timed, untrained."""
     return {
-        "DiffRec bidirectional": DiffRec(DiffRecConfig(**SIZE, attention="bidirectional"), num_items),
-        "DiffRec shared_history": DiffRec(DiffRecConfig(**SIZE, attention="shared_history"), num_items),
+        "DiffRec bidirectional": DiffRec(DiffRecConfig(**SIZE, tied_output=True, attention="bidirectional"), num_items),
+        "DiffRec shared_history": DiffRec(
+            DiffRecConfig(**SIZE, tied_output=True, attention="shared_history"), num_items
+        ),
         "SASRec": SASRec(SASRecConfig(**SIZE), num_items),
     }
