@@ -31,20 +31,20 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get(DATA_ROOT_VARIABLE), help="folder with Beauty")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often the systems take turns")
-    parser.add_argument("--steps", type=int, default=10, help="training steps of a system in a round")
+    parser.add_argument("--steps", type=int, default=20, help="training steps of a system in a round")
     parser.add_argument("--cases", type=int, help="rank the first so many test cases only")
-    parser.add_argument("--memory-of", metavar="SYSTEM", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", metavar="SYSTEM", help=argparse.SUPPRESS)
     options = parser.parse_args()
     workload = load(options.data_root)
-    if options.memory_of:
-        print(training_speed.memory_of(workload, options.precision, options.memory_of))
+    if options.worker:
+        training_speed.work(workload, options.precision, options.steps, options.worker)
         return
     for name in [options.name] if options.name else NAMES:
         record = {"benchmark": name, "command": command(name), **describe(pick_device("auto")), "data": workload.source}
         if name == "training":
             data = ["--data-root", options.data_root] if options.data_root else []
             record |= training_speed.run(
-                workload, precision=options.precision, steps=options.steps, rounds=options.rounds, data_arguments=data
+                precision=options.precision, steps=options.steps, rounds=options.rounds, data_arguments=data
             )
         else:
             record |= ranking_speed.run(workload, rounds=options.rounds, num_cases=options.cases)

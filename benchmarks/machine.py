@@ -2,7 +2,6 @@
 
 import os
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -56,9 +55,3 @@ def peak_memory(device: torch.device) -> int:
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def peak_memory_alone(arguments: list[str]) -> int:
-    """Peak memory of a fresh process that runs `python -m benchmarks` with these arguments and prints that number."""
-    command = [sys.executable, "-m", "benchmarks", *arguments]
-    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -1,9 +1,13 @@
 """Training speed on Beauty: DiffRec with both attention patterns and SASRec beside a padded SASRec in plain torch.
 
 The systems train through `Trainer`'s own step: batch, loss, backward, fused Adam. The reference gets the same batches
-of single targets, the same precision and the same optimiser.
+of single targets, the same precision and the same optimiser. All score items by their embeddings (tied output). Each has
+a process of its own, and they take turns.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -11,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import finish, matmul_rate, peak_memory, peak_memory_alone
+from benchmarks.machine import finish, matmul_rate, peak_memory
 from benchmarks.operations import padded_work, training_flop, work_of
 from benchmarks.padded_sasrec import PaddedSASRec, padded
 from benchmarks.pairs import Spread, ratios, take_turns
-from benchmarks.workload import SIZE, Workload, models
+from benchmarks.workload import SIZE, SYSTEMS, Workload, models
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import SASRecConfig, SequenceModel
@@ -24,7 +28,7 @@ from seqdiffrec.training import Reporter, Trainer, TrainingConfig
 from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
 
 REFERENCE = "padded SASRec in plain torch"
-BATCH_SIZE, WARM_UP = 256, 3
+BATCH_SIZE = 256
 
 
 def batches(train: Sequences, max_length: int, *, shared: bool, seed: int = 0) -> Iterator[RaggedBatch]:
@@ -99,36 +103,61 @@ def laps_of(load: Workload, config: TrainingConfig, steps: int, only: str | None
     return made
 
 
-def run(load: Workload, *, precision: str, steps: int, rounds: int, data_arguments: list[str]) -> dict[str, Any]:
+class Worker:
+    """A system in a process of its own, so that its memory and compiled kernels are those of a training of it alone.
+
+    Calling it does one lap; `told` holds what the process said after it.
+    """
+
+    def __init__(self, name: str, arguments: list[str]):
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--worker", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.told: dict[str, int] = {}
+
+    def __call__(self) -> int:
+        """Have the process train for a lap, and return the number of targets."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write("lap\n")
+        self.process.stdin.flush()
+        self.told = json.loads(self.process.stdout.readline())
+        return self.told["units"]
+
+    def end(self) -> None:
+        """Let the process go."""
+        self.process.communicate()
+
+
+def work(load: Workload, precision: str, steps: int, name: str) -> None:
+    """The other side of a `Worker`: a lap for each line of standard input, what it did as a line of JSON."""
+    lap = laps_of(load, TrainingConfig(precision=precision, batch_size=BATCH_SIZE), steps, only=name)[name]
+    for _ in sys.stdin:
+        units = lap()
+        told = {"units": units, "flop": lap.flop, "targets": lap.targets, "peak": peak_memory(pick_device("auto"))}
+        print(json.dumps(told), flush=True)
+
+
+def run(*, precision: str, steps: int, rounds: int, data_arguments: list[str]) -> dict[str, Any]:
     """Time all systems. Returns settings, the matmul rate, and a row a system."""
-    config = TrainingConfig(precision=precision, batch_size=BATCH_SIZE)
-    device = pick_device(config.device)
-    systems = laps_of(load, config, WARM_UP)
-    for lap in systems.values():
-        lap()
-        lap.steps = steps
+    device = pick_device("auto")
+    arguments = ["training", "--precision", precision, "--steps", str(steps), *data_arguments]
+    systems = {name: Worker(name, arguments) for name in (REFERENCE, *SYSTEMS)}
+    for system in systems.values():
+        system()  # a lap to warm up
     rate_before = matmul_rate(device)
     laps = take_turns(systems, rounds)
     rate = (rate_before + matmul_rate(device)) / 2
     against = ratios(laps, REFERENCE)
-    arguments = ["training", "--precision", precision, *data_arguments, "--memory-of"]
     rows: dict[str, Any] = {}
-    for name, lap in systems.items():
-        speed, flop = Spread.of([one.rate for one in laps[name]]), lap.flop / lap.targets
+    for name, system in systems.items():
+        speed, flop = Spread.of([one.rate for one in laps[name]]), system.told["flop"] / system.told["targets"]
         rows[name] = {
             "targets_per_second": vars(speed),
             "times_reference": vars(against[name]),
             "mflop_per_target": round(flop / 1e6, 1),
             "share_of_matmul_rate": round(speed.median * flop / rate, 3),
-            "peak_memory_mib": round(peak_memory_alone([*arguments, name]) / 2**20),
+            "peak_memory_mib": round(system.told["peak"] / 2**20),
         }
-    settings = {**SIZE, "batch_targets": BATCH_SIZE, "warm_up_steps": WARM_UP, "steps": steps, "rounds": rounds}
+        system.end()
+    settings = {**SIZE, "tied_output": True, "batch_targets": BATCH_SIZE, "steps": steps, "rounds": rounds}
     settings["bfloat16"] = use_bfloat16(precision, device)
     return {"settings": settings, "reference": REFERENCE, "matmul_gflop_per_second": round(rate / 1e9, 1), "rows": rows}
-
-
-def memory_of(load: Workload, precision: str, name: str) -> int:
-    """Peak memory of this process, in bytes, after some training steps of one system."""
-    config = TrainingConfig(precision=precision, batch_size=BATCH_SIZE)
-    laps_of(load, config, steps=2 * WARM_UP, only=name)[name]()
-    return peak_memory(pick_device(config.device))

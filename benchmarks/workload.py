@@ -48,12 +48,13 @@ def generated() -> Corpus:
     )
 
 
+SYSTEMS = ("DiffRec bidirectional", "DiffRec shared_history", "SASRec")
+
+
 def models(num_items: int) -> dict[str, SequenceModel]:
     """The systems that are timed, untrained."""
     return {
-        "DiffRec bidirectional": DiffRec(DiffRecConfig(**SIZE, tied_output=True, attention="bidirectional"), num_items),
-        "DiffRec shared_history": DiffRec(
-            DiffRecConfig(**SIZE, tied_output=True, attention="shared_history"), num_items
-        ),
-        "SASRec": SASRec(SASRecConfig(**SIZE), num_items),
+        SYSTEMS[0]: DiffRec(DiffRecConfig(**SIZE, tied_output=True, attention="bidirectional"), num_items),
+        SYSTEMS[1]: DiffRec(DiffRecConfig(**SIZE, tied_output=True, attention="shared_history"), num_items),
+        SYSTEMS[2]: SASRec(SASRecConfig(**SIZE), num_items),
     }
