@@ -1,8 +1,8 @@
 """Training speed on Beauty: DiffRec with both attention patterns and SASRec beside a padded SASRec in plain torch.
 
 The systems train through `Trainer`'s own step: batch, loss, backward, fused Adam. The reference gets the same batches
-of single targets, the same precision and the same optimiser. All score items by their embeddings (tied output). Each has
-a process of its own, and they take turns.
+of single targets, the same precision and the same optimiser. All score items by their embeddings (tied output). Each
+has a process of its own, and they take turns.
 """
 
 import json
