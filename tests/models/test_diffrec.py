@@ -369,7 +369,7 @@ def test_no_schedule_and_number_of_steps_gives_nan(attention, schedule, num_step
         ({"schedule": "quadratic"}, "'sqrt', 'cosine', 'linear' or 'linear_scaled'"),
         ({"num_step": 10}, "num_step"),
         ({"eta": 1.5}, "less than or equal to 1"),
-        ({"num_seeds": 0}, "greater than or equal to 1"),
+        ({"num_seeds": -1}, "greater than or equal to 0"),
         ({"mse_weight": float("nan")}, "mse_weight"),
     ],
 )
