@@ -92,15 +92,11 @@ class PaddedLap:
         return self.targets - before
 
 
-def laps_of(load: Workload, config: TrainingConfig, steps: int, only: str | None = None) -> dict[str, Any]:
-    """The systems by name, the reference first; `only` leaves all but one unmade."""
-    made: dict[str, Any] = {}
-    if only in (None, REFERENCE):
-        made[REFERENCE] = PaddedLap(load, config, steps)
-    for name, model in models(load.num_items).items():
-        if only in (None, name):
-            made[name] = TrainerLap(model, EncoderConfig(**SIZE), load, config, steps)
-    return made
+def lap_of(load: Workload, config: TrainingConfig, steps: int, name: str) -> PaddedLap | TrainerLap:
+    """One of the systems, untrained."""
+    if name == REFERENCE:
+        return PaddedLap(load, config, steps)
+    return TrainerLap(models(load.num_items)[name], EncoderConfig(**SIZE), load, config, steps)
 
 
 class Worker:
@@ -129,7 +125,7 @@ class Worker:
 
 def work(load: Workload, precision: str, steps: int, name: str) -> None:
     """The other side of a `Worker`: a lap for each line of standard input, what it did as a line of JSON."""
-    lap = laps_of(load, TrainingConfig(precision=precision, batch_size=BATCH_SIZE), steps, only=name)[name]
+    lap = lap_of(load, TrainingConfig(precision=precision, batch_size=BATCH_SIZE), steps, name)
     for _ in sys.stdin:
         units = lap()
         told = {"units": units, "flop": lap.flop, "targets": lap.targets, "peak": peak_memory(pick_device("auto"))}

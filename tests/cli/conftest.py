@@ -17,7 +17,6 @@ import typer
 
 from seqdiffrec import cli as command_line
 from seqdiffrec.data import fetch
-from seqdiffrec.training import TerminalReporter
 
 ITEMS = 14
 COLUMNS = ["--user", "who", "--item", "what", "--time", "when"]
@@ -204,23 +203,3 @@ def disk(monkeypatch) -> Disk:
     disk = Disk()
     monkeypatch.setattr("os.fsync", disk.sync)
     return disk
-
-
-@pytest.fixture
-def at_step(monkeypatch) -> Callable[[int, Callable[[], None]], None]:
-    """at_step(3, action): the action happens after the third step of training from now on."""
-
-    def arrange(step: int, action: Callable[[], None]) -> None:
-        done = 0
-        real = TerminalReporter.step
-
-        def count(self: TerminalReporter, state: Any) -> None:
-            nonlocal done
-            done += 1
-            real(self, state)
-            if done == step:
-                action()
-
-        monkeypatch.setattr(TerminalReporter, "step", count)
-
-    return arrange

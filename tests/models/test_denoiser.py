@@ -9,31 +9,9 @@ from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch, Windows, cut_windows, history_batch, window_batch
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.models import DiffRec, DiffRecConfig
+from seqdiffrec.models import DiffRec
 from seqdiffrec.models.denoiser import sinusoidal_step_embedding
-
-SIZE, T, N, ITEMS = 8, 6, 10, 12
-BOTH = pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
-
-
-def make(attention: str = "bidirectional", **settings: object) -> DiffRec:
-    torch.manual_seed(1)
-    given = {
-        "hidden_size": SIZE,
-        "max_length": T,
-        "num_steps": N,
-        "dropout": 0.0,
-        "embedding_std": 0.5,
-        "weight_std": 0.5,
-    }
-    given |= settings
-    return DiffRec(DiffRecConfig(attention=attention, **given), ITEMS).eval()
-
-
-def ragged(*lists: list[int]) -> Sequences:
-    ends = np.cumsum([len(one) for one in lists])
-    items = np.array([item for one in lists for item in one], dtype=np.int32)
-    return Sequences(items, ends - np.array([len(one) for one in lists]), ends)
+from tests.models.tiny import BOTH, ITEMS, SIZE, N, T, make, ragged
 
 
 def single_targets(*lists: list[int]) -> RaggedBatch:

@@ -3,85 +3,28 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from seqdiffrec.data.batches import RaggedBatch, Windows, history_batch, window_batch
-from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.diffusion import SCHEDULES, make_alpha_bar
 from seqdiffrec.models import DiffRec, DiffRecConfig, Loss
 from seqdiffrec.models.diffrec import START, noise_of_seed
-
-SIZE, T, N, ITEMS = 8, 6, 10, 12
-BOTH = pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
-LISTS = [[3, 4, 5], [7, 1, 2, 3, 9, 8], [2, 6]]
-
-
-def make(attention: str = "bidirectional", **settings: object) -> DiffRec:
-    torch.manual_seed(1)
-    given = {
-        "hidden_size": SIZE,
-        "max_length": T,
-        "num_steps": N,
-        "dropout": 0.0,
-        "embedding_std": 0.5,
-        "weight_std": 0.5,
-    }
-    given |= settings
-    model = DiffRec(DiffRecConfig(attention=attention, **given), ITEMS).eval()
-    if model.table.output is not None:
-        torch.nn.init.normal_(model.table.output.bias)
-    return model
-
-
-def ragged(*lists: list[int]) -> Sequences:
-    lengths = np.array([len(one) for one in lists])
-    items = np.array([item for one in lists for item in one], dtype=np.int32)
-    return Sequences(items, np.cumsum(lengths) - lengths, np.cumsum(lengths))
-
-
-def training_batch(*lists: list[int]) -> RaggedBatch:
-    """One example a list: its last item after all before it."""
-    sequences = ragged(*lists)
-    return window_batch(sequences, Windows(sequences.starts, sequences.ends - 1, sequences.ends - 1))
-
-
-def question(*lists: list[int]) -> RaggedBatch:
-    return history_batch(ragged(*lists), T)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def fixed(monkeypatch: pytest.MonkeyPatch, model: DiffRec, step: list[int], probability: list[float]) -> Tensor:
-    """Make the next loss use these steps with these probabilities, and the noise that is returned (3 places)."""
-    noise = draw(3, SIZE, seed=7)
-    drawn = torch.tensor(step), torch.tensor(probability, dtype=torch.float64)
-    monkeypatch.setattr(model.step_sampler, "sample", lambda count: drawn)
-    monkeypatch.setattr(torch, "randn_like", lambda h0: noise.clone())
-    return noise
-
-
-def by_hand(model: DiffRec, batch: RaggedBatch, step: list[int], noise: Tensor) -> tuple[Tensor, Tensor]:
-    """(h_0, f(h_n, n)) of each target: Eq. 7 with the schedule's own figures, then the denoiser."""
-    alpha_bar = make_alpha_bar(model.config.schedule, model.config.num_steps)[torch.tensor(step)].float()[:, None]
-    h0 = model.table.embedding.weight[batch.targets]
-    hn = alpha_bar.sqrt() * h0 + (1 - alpha_bar).sqrt() * noise
-    return h0, model.denoiser.condition(batch, model.table).denoise(hn, torch.tensor(step))
-
-
-def probabilities(model: DiffRec, h: Tensor) -> Tensor:
-    """Eq. 8 in float64, item by item; the padding row is no item."""
-    table, h = model.table, h.detach()
-    if table.output is None:
-        W, b = table.embedding.weight[1:].detach().double(), torch.zeros(ITEMS, dtype=torch.float64)
-    else:
-        W, b = table.output.weight[1:].detach().double(), table.output.bias[1:].detach().double()
-    odds = [[math.exp(float(row @ w) + float(bias)) for w, bias in zip(W, b, strict=True)] for row in h.double()]
-    return torch.tensor([[one / sum(row) for one in row] for row in odds])
+from tests.models.tiny import (
+    BOTH,
+    ITEMS,
+    LISTS,
+    SIZE,
+    N,
+    by_hand,
+    draw,
+    fixed,
+    make,
+    probabilities,
+    question,
+    training_batch,
+)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -381,135 +324,3 @@ def test_settings_that_make_no_model_are_refused(settings, told):
 def test_settings_cannot_be_changed_behind_the_models_back():
     with pytest.raises(ValueError, match="frozen"):
         DiffRecConfig().num_steps = 5
-
-
-@BOTH
-@pytest.mark.parametrize("target_input", ["pure_noise", "mask", "zeros"])
-def test_controls_see_nothing_of_the_target(attention, target_input, monkeypatch):
-    """The denoiser gets the same input at step N whatever the target is."""
-    model = make(attention, target_input=target_input, noise_std=2.0).train()
-    batch, inputs = training_batch(*LISTS), []
-    condition = model.denoiser.condition
-
-    def watched(*given: object) -> object:
-        conditioned = condition(*given)
-
-        def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            inputs.append((hn.clone(), step.tolist()))
-            return conditioned.denoise(hn, step)
-
-        return replace(conditioned, denoise=denoise)
-
-    monkeypatch.setattr(model.denoiser, "condition", watched)
-    for targets in (batch.targets, batch.targets % ITEMS + 1):
-        torch.manual_seed(3)
-        model.loss(replace(batch, targets=targets))
-    (first, steps), (second, _) = inputs
-    assert torch.equal(first, second) and steps == [N] * 3
-    expected = {"mask": model.mask, "zeros": torch.zeros(SIZE)}.get(target_input)
-    if expected is not None:
-        assert torch.equal(first, expected.expand(3, -1))
-    else:
-        assert first.std().item() == pytest.approx(2.0, rel=0.5) and len(set(first.flatten().tolist())) == 3 * SIZE
-
-
-@BOTH
-@pytest.mark.parametrize("target_input", ["mask", "zeros"])
-def test_controls_without_noise_have_one_answer(attention, target_input):
-    model = make(attention, target_input=target_input)
-    assert model.default_seeds == 1
-    one, many = (model.predict(question(*LISTS), seeds) for seeds in (1, 3))
-    torch.testing.assert_close(one, many)
-
-
-def test_noise_std_scales_the_noise_of_training_and_inference(monkeypatch):
-    model, plain = make(noise_std=3.0), make()
-    batch, step = training_batch(*LISTS), [2, 5, 9]
-    noise = fixed(monkeypatch, model, step, [0.1] * 3)
-    _, h0_hat = by_hand(model, batch, step, 3.0 * noise)
-    recommendation = model.table.cross_entropy(h0_hat, batch).mean().item()
-    assert model.loss(batch).parts["recommendation"] == pytest.approx(recommendation, rel=1e-5)
-    asked = question(*LISTS)
-    conditioned = model.denoiser.condition(asked, model.table)
-    start = 3.0 * noise_of_seed(0, START, 1, SIZE).expand(3, -1)
-    expected = probabilities(model, conditioned.denoise(start, torch.full((3,), N)))
-    torch.testing.assert_close(model.predict(asked, 1), expected, rtol=1e-5, atol=1e-7)
-    assert not torch.allclose(expected, plain.predict(asked, 1))
-
-
-def test_several_noise_draws_are_one_step_over_repeated_targets():
-    many, one = make("shared_history", noise_draws=3), make("shared_history")
-    batch = training_batch(*LISTS)
-    torch.manual_seed(5)
-    ours = many.loss(batch).parts
-    torch.manual_seed(5)
-    theirs = one.loss(batch.repeat_targets(3)).parts
-    assert ours == theirs
-    assert batch.repeat_targets(3).targets.tolist() == batch.targets.tolist() * 3
-
-
-@BOTH
-@pytest.mark.parametrize(("positions", "used"), [("from_start", {0, 1, 2}), ("from_target", {3, 4, 5})])
-def test_positions_count_from_either_end(attention, positions, used):
-    """Two items and their target, T = 6: places 1 to 3, or 4 to 6."""
-    model = make(attention, positions=positions, tied_output=True).train()
-    model.loss(training_batch([3, 4, 5])).total.backward()
-    assert set(model.denoiser.position.weight.grad.any(1).nonzero().flatten().tolist()) == used
-    usual = "from_target" if attention == "bidirectional" else "from_start"
-    model.eval()
-    same = torch.allclose(
-        model.predict(question(*LISTS), 2), make(attention, tied_output=True).predict(question(*LISTS), 2)
-    )
-    assert same == (positions == usual)
-
-
-@pytest.mark.parametrize("positives", ["draws", "targets"])
-def test_contrastive_term_joins_the_loss(positives):
-    settings = {"noise_draws": 2, "contrastive_positives": positives}
-    batch = training_batch([3, 4, 5], [7, 1, 5], [2, 6])
-    parts = []
-    for weight in (0.0, 0.5):
-        model = make("shared_history", contrastive_weight=weight, **settings)
-        torch.manual_seed(5)
-        parts.append(model.loss(batch).parts)
-    assert "contrastive" not in parts[0]
-    assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * parts[1]["contrastive"], rel=1e-5)
-    assert parts[1]["contrastive"] > 0
-
-
-def test_history_weight_adds_the_loss_of_a_causal_model():
-    """The history's own states are those of SASRec's encoder with the same weights."""
-    batch, parts = training_batch(*LISTS), []
-    for weight in (0.0, 0.5):
-        model = make("shared_history", history_weight=weight, num_layers=2)
-        torch.manual_seed(5)
-        parts.append(model.loss(batch).parts)
-    rows, places = batch.locate_tokens()
-    x = model.table.embed(batch.tokens) + model.denoiser.position(places)
-    states = model.denoiser.encoder.causal(x, rows, places, batch.offsets, batch.offsets[1:] - 1)
-    expected = model.table.cross_entropy(states, batch).mean().item()
-    assert parts[1]["history"] == pytest.approx(expected, rel=1e-5)
-    assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * expected, rel=1e-5)
-
-
-def test_history_skip_adds_the_causal_state_to_the_prediction():
-    plain, skipping = make("shared_history", num_layers=2), make("shared_history", num_layers=2, history_skip=True)
-    batch, hn, step = training_batch(*LISTS), draw(3, SIZE), torch.tensor([2, 5, N])
-    conditioned = plain.denoiser.condition(batch, plain.table)
-    expected = conditioned.denoise(hn, step) + conditioned.read_history()
-    torch.testing.assert_close(skipping.denoiser.condition(batch, skipping.table).denoise(hn, step), expected)
-
-
-@pytest.mark.parametrize("setting", [{"noise_draws": 2}, {"history_skip": True}, {"history_weight": 0.5}])
-def test_what_needs_a_shared_history_says_so(setting):
-    (name,) = setting
-    with pytest.raises(ValueError, match=f"{name} = .* needs attention = shared_history"):
-        DiffRecConfig(attention="bidirectional", **setting)
-
-
-@BOTH
-def test_no_seeds_are_one_answer_from_zeros(attention):
-    model, batch = make(attention), question(*LISTS)
-    conditioned = model.denoiser.condition(batch, model.table)
-    expected = probabilities(model, conditioned.denoise(torch.zeros(3, SIZE), torch.full((3,), N)))
-    torch.testing.assert_close(model.predict(batch, 0), expected, rtol=1e-5, atol=1e-7)

@@ -10,7 +10,6 @@ import pytest
 
 from seqdiffrec.reports.study import Study, read_study
 from seqdiffrec.studies import run_sweep
-from seqdiffrec.training import TerminalReporter
 
 STUDY = """
 title = "A tiny study"
@@ -131,23 +130,3 @@ def untrainable(monkeypatch) -> None:
         raise AssertionError("a run was trained")
 
     monkeypatch.setattr("seqdiffrec.inference.Recommender.fit", fit)
-
-
-@pytest.fixture
-def at_step(monkeypatch) -> Callable[[int, Callable[[], None]], None]:
-    """at_step(3, action): the action happens after the third step of training from now on."""
-
-    def arrange(step: int, action: Callable[[], None]) -> None:
-        done = 0
-        real = TerminalReporter.step
-
-        def count(self: TerminalReporter, state: Any) -> None:
-            nonlocal done
-            done += 1
-            real(self, state)
-            if done == step:
-                action()
-
-        monkeypatch.setattr(TerminalReporter, "step", count)
-
-    return arrange

@@ -31,6 +31,7 @@ from seqdiffrec.studies.runs import (
     without_places,
 )
 from seqdiffrec.training import TrainingDiverged
+from seqdiffrec.training.checkpoint import corpus_facts
 
 Notify = Callable[[str], None]
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
@@ -146,20 +147,13 @@ def _record(
 
 def _failed(job: Job, data: Dataset, command: str | None, message: str) -> dict[str, Any]:
     """The record of a run that brought no figures."""
-    corpus = data.corpus
     return {
         "failed": message,
         "command": command,
         "one_command": _one_command(job),
         "settings": settings_of(job.config),
         "data": without_places(job.config.tables()["data"]),
-        "corpus": {
-            "name": corpus.name,
-            "content_hash": corpus.content_hash,
-            "users": corpus.num_users,
-            "items": corpus.num_items,
-            "actions": corpus.num_actions,
-        },
+        "corpus": corpus_facts(data.corpus),
         **made_by(),
         "precision": precision_of(job.config.training),
         "study": _place(job, job.row.name),

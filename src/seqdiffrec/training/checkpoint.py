@@ -62,13 +62,7 @@ class RunFolder:
             "format": FORMAT,
             "status": "training",
             "settings": settings,
-            "corpus": {
-                "name": corpus.name,
-                "content_hash": corpus.content_hash,
-                "users": corpus.num_users,
-                "items": corpus.num_items,
-                "actions": corpus.num_actions,
-            },
+            "corpus": corpus_facts(corpus),
             **facts,
             "best": None,
             "weights": None,
@@ -275,6 +269,17 @@ class RunFolder:
             return load_tensors(content), header.get("__metadata__", {})
         except (SafetensorError, ValueError) as error:
             raise RunError(f"{self.path / name} is not a whole safetensors file: {error}; train again") from error
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, Any]:
+    """Which data a run is of: name, hash and size, as runs and records hold them."""
+    return {
+        "name": corpus.name,
+        "content_hash": corpus.content_hash,
+        "users": corpus.num_users,
+        "items": corpus.num_items,
+        "actions": corpus.num_actions,
+    }
 
 
 def refuse_existing(path: Path) -> None:
