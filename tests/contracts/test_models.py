@@ -28,7 +28,8 @@ VARIANTS += [
     ("diffrec", {"attention": "shared_history", "target_input": "mask", "positions": "from_target"}),
     ("diffrec", {"attention": "shared_history", "noise_draws": 2, "seen_bias": True, "cosine_output": True}),
     ("diffrec", {"attention": "shared_history", "history_skip": True, "num_layers": 2, "inference_steps": 2}),
-    ("sasrec", {"seen_bias": True, "label_smoothing": 0.1}),
+    ("diffrec", {"attention": "shared_history", "filter_share": 0.7, "filter_width": 3, "num_layers": 2}),
+    ("sasrec", {"seen_bias": True, "label_smoothing": 0.1, "filter_share": 0.3, "filter_width": 3}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)
 LISTS = [[1, 2, 3, 2], [5], [9, 8, 7, 6, 5, 4, 3, 2], [2, 2], [4, 1, 9]]

@@ -98,7 +98,7 @@ def test_targets_over_a_shared_history_against_torchs_layers(settings):
     x, rows, places, offsets = flat()
     target_rows, target_places = torch.tensor([2, 0, 2, 4, 1, 3, 0]), torch.tensor([9, 2, 1, 12, 1, 0, 5])
     targets = torch.randn(7, 8, generator=torch.Generator().manual_seed(4))
-    history, _ = encoder.encode_history(x, rows, places, offsets)
+    history = encoder.encode_history(x, rows, places, offsets)
     out = encoder.attend_to_history(targets, history, RaggedAttention(target_rows, target_places, offsets))
     sequences = [
         torch.cat([x[offsets[row] : offsets[row] + seen], targets[i : i + 1]])

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.models.item_table import COSINE_SCALE, ItemTable, ItemTableConfig
+from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig
 
 ITEMS, SIZE = 7, 4
 # Histories 3 4 3, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
@@ -71,7 +71,7 @@ def test_seen_bias_by_hand():
     """A number for each distance back; an item that stands in the history twice gets both."""
     table, h = make(seen_bias=True, tied_output=True)
     plain = h @ table.embedding.weight[1:].T
-    b = table.seen_bias
+    b = SEEN_BIAS_SCALE * table.seen_bias
     extra = torch.zeros(3, ITEMS)
     extra[0, 3 - 1] = b[0]
     extra[1, 3 - 1], extra[1, 4 - 1] = b[0] + b[2], b[1]

@@ -34,6 +34,7 @@ class RaggedAttention:
     """
 
     def __init__(self, rows: Int64[Tensor, " n"], places: Int64[Tensor, " n"], offsets: Int64[Tensor, " B_plus_1"]):
+        self.rows, self.places, self.offsets = rows, places, offsets
         lengths = offsets.diff()
         queries = torch.bincount(rows, minlength=len(lengths))
         by_row = torch.argsort(rows, stable=True)

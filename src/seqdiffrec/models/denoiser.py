@@ -140,12 +140,12 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         clean, h0 = embedded[: len(rows)], embedded[len(rows) :]
         lengths = batch.lengths
         clean = self._add_position(clean, places, lengths[rows])
-        history, deep = self.encoder.encode_history(clean, rows, places, batch.offsets)
+        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
         attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
 
         def read_history() -> Tensor:
             newest = batch.offsets[batch.rows] + batch.places - 1
-            return self.encoder.read_history(deep, history[-1], rows, places, batch.offsets, newest)
+            return self.encoder.read_history(history[-1], rows, places, batch.offsets, newest)
 
         state = read_history() if self.skip else 0.0
 

@@ -5,7 +5,7 @@ the output projection and the feed-forward part.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, NamedTuple, Self, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,14 +15,23 @@ from torch.nn import functional as F
 
 from seqdiffrec.models.attention import RaggedAttention, dropout
 from seqdiffrec.models.base import ModelConfig
+from seqdiffrec.models.frequency import FrequencyFilter
 
-KeysValues = tuple[Float[Tensor, "m H d"], Float[Tensor, "m H d"]]
+
+class Memory(NamedTuple):
+    """What a layer keeps of places that are attended to: what went in, (m, D), and its keys and values, (m, H, d)."""
+
+    x: Tensor
+    key: Tensor
+    value: Tensor
 
 
 class EncoderConfig(ModelConfig):
     """Size and shape of the encoder; the defaults are the paper's (Section 5.1.4) and BERT4Rec's where it is silent.
 
     weight_std: standard deviation of the initial weights of its linear layers.
+    filter_share: each layer's attention gives up this share of its output to a frequency filter over the newest
+        ``filter_width`` places (`FrequencyFilter`; not in the paper); needs causal attention.
     """
 
     hidden_size: Annotated[int, Field(ge=2, le=8192, multiple_of=2)] = 256
@@ -36,6 +45,8 @@ class EncoderConfig(ModelConfig):
     input_dropout: bool = True
     position_embedding: bool = True
     weight_std: Annotated[float, Field(gt=0, le=10)] = 0.02
+    filter_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    filter_width: Annotated[int, Field(ge=2, le=1000)] = 5
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
@@ -67,10 +78,10 @@ class Encoder(nn.Module):
         x = self._enter(x)
         attention = RaggedAttention(rows, lengths[rows], offsets)
         for layer in self._layers()[:-1]:
-            x = layer(x, layer.keys_values(x), attention)
+            x = layer(x, layer.remember(x), attention)
         last = self._layers()[-1]
         attention = RaggedAttention(rows[read], lengths[rows[read]], offsets)
-        x = last(x[read], last.keys_values(x), attention)
+        x = last(x[read], last.remember(x), attention)
         return self.output_norm(x)
 
     def causal(
@@ -82,8 +93,8 @@ class Encoder(nn.Module):
         read: Int64[Tensor, " R"],
     ) -> Float[Tensor, "R D"]:
         """Every place sees those before it and itself; returns the places ``read``."""
-        history, x = self.encode_history(x, rows, places, offsets)
-        return self.read_history(x, history[-1], rows, places, offsets, read)
+        history = self.encode_history(x, rows, places, offsets)
+        return self.read_history(history[-1], rows, places, offsets, read)
 
     def encode_history(
         self,
@@ -91,42 +102,38 @@ class Encoder(nn.Module):
         rows: Int64[Tensor, " n"],
         places: Int64[Tensor, " n"],
         offsets: Int64[Tensor, " B1"],
-    ) -> tuple[list[KeysValues], Float[Tensor, "n D"]]:
-        """Causal pass over history places: the keys and values that targets attend to, a pair a layer.
-
-        Also what goes into the last layer, for `read_history`.
-        """
+    ) -> list[Memory]:
+        """Causal pass over history places: what targets attend to, a memory for each layer."""
         x = self._enter(x)
         attention = RaggedAttention(rows, places, offsets)
-        history: list[KeysValues] = []
+        history: list[Memory] = []
         for layer in self._layers():
-            history.append(layer.keys_values(x))
+            history.append(layer.remember(x))
             if layer is not self.layers[-1]:
                 x = layer(x, history[-1], attention, own=history[-1])
-        return history, x
+        return history
 
     def read_history(
         self,
-        x: Float[Tensor, "n D"],
-        last: KeysValues,
+        last: Memory,
         rows: Int64[Tensor, " n"],
         places: Int64[Tensor, " n"],
         offsets: Int64[Tensor, " B1"],
         read: Int64[Tensor, " R"],
     ) -> Float[Tensor, "R D"]:
         """Take the history places ``read`` through the last layer too: what `causal` gives for them."""
-        key, value = last
         attention = RaggedAttention(rows[read], places[read], offsets)
-        x = self._layers()[-1](x[read], last, attention, own=(key[read], value[read]))
+        own = Memory(*(part[read] for part in last))
+        x = self._layers()[-1](own.x, last, attention, own=own)
         return self.output_norm(x)
 
     def attend_to_history(
-        self, x: Float[Tensor, "R D"], history: list[KeysValues], attention: RaggedAttention
+        self, x: Float[Tensor, "R D"], history: list[Memory], attention: RaggedAttention
     ) -> Float[Tensor, "R D"]:
         """Target places, each of which sees the history that ``attention`` gives it, and itself."""
         x = self._enter(x)
-        for layer, keys_values in zip(self._layers(), history, strict=True):
-            x = layer(x, keys_values, attention, own=layer.keys_values(x))
+        for layer, memory in zip(self._layers(), history, strict=True):
+            x = layer(x, memory, attention, own=layer.remember(x))
         return self.output_norm(x)
 
     def _layers(self) -> list["EncoderLayer"]:
@@ -150,28 +157,35 @@ class EncoderLayer(nn.Module):
         self.wide, self.narrow = nn.Linear(size, wide), nn.Linear(wide, size)
         self.feed_forward_norm = nn.LayerNorm(size)
         self.activation = F.gelu if config.activation == "gelu" else F.relu
+        self.filter_share = config.filter_share
+        self.filter = FrequencyFilter(size, config.filter_width) if config.filter_share else None
 
-    def keys_values(self, x: Float[Tensor, "m D"]) -> KeysValues:
-        """Keys and values of places that are to be attended to."""
-        x = self.attention_norm(x) if self.norm_first else x
-        key, value = self.key_value(x).unflatten(-1, (2, self.num_heads, -1)).unbind(1)
-        return key, value
+    def remember(self, x: Float[Tensor, "m D"]) -> Memory:
+        """Take in places that are to be attended to."""
+        key, value = self.key_value(self._enter(x)).unflatten(-1, (2, self.num_heads, -1)).unbind(1)
+        return Memory(x, key, value)
 
     def forward(
-        self,
-        x: Float[Tensor, "n D"],
-        keys_values: KeysValues,
-        attention: RaggedAttention,
-        own: tuple[Float[Tensor, "n H d"], Float[Tensor, "n H d"]] | None = None,
+        self, x: Float[Tensor, "n D"], memory: Memory, attention: RaggedAttention, own: Memory | None = None
     ) -> Float[Tensor, "n D"]:
-        """Pass the querying places ``x`` through the layer."""
+        """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
         rate = self.rate if self.training else 0.0
-        query = self.query(self.attention_norm(x) if self.norm_first else x).unflatten(-1, (self.num_heads, -1))
-        x = x + dropout(self.output(attention(query, *keys_values, own, rate).flatten(1)), rate)
+        entered = self._enter(x)
+        query = self.query(entered).unflatten(-1, (self.num_heads, -1))
+        itself = None if own is None else (own.key, own.value)
+        mixed = self.output(attention(query, memory.key, memory.value, itself, rate).flatten(1))
+        if self.filter is not None:
+            assert own is not None, "the filter is causal"
+            filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)
+            mixed = torch.lerp(mixed, filtered.to(mixed.dtype), self.filter_share)
+        x = x + dropout(mixed, rate)
         x = x if self.norm_first else self.attention_norm(x)
         wide = self.activation(self.wide(self.feed_forward_norm(x) if self.norm_first else x))
         x = x + dropout(self.narrow(wide), rate)
         return x if self.norm_first else self.feed_forward_norm(x)
+
+    def _enter(self, x: Tensor) -> Tensor:
+        return self.attention_norm(x) if self.norm_first else x
 
 
 def initialize(module: nn.Module, weight_std: float, embedding_std: float) -> None:

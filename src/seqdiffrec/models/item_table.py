@@ -15,6 +15,9 @@ from seqdiffrec.models.base import ModelConfig
 
 # Where the learned factor of a cosine output starts.
 COSINE_SCALE = 10.0
+# `seen_bias` is this many times what is learned: it has to move by tens where weights move by tenths, and Adam moves
+# all by about the learning rate a step.
+SEEN_BIAS_SCALE = 20.0
 
 
 class ItemTableConfig(ModelConfig):
@@ -100,4 +103,4 @@ class ItemTable(nn.Module):
         if self.seen_bias is None:
             return None
         rows, items, back = batch.seen()
-        return Added(rows, items, self.seen_bias[back])
+        return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
