@@ -167,6 +167,9 @@ def test_the_best_row_by_validation_beside_the_paper(full):
     # wide has the best validation of the DiffRec rows: .0440, and deep .0438.
     best = rows[r"wider \| d 128 (DiffRec, shared history, d 64)"]
     assert best[:2] == [".0313 ± .0004", ".0626 ± .0008"]
+    # the default's ranks are kept, so it stands there too; deep has neither.
+    assert "the default (DiffRec, shared history, d 64)" in rows
+    assert not any("deeper" in row for row in rows)
     assert rows["DiffRec in the paper"][:6] == [".0629", ".0847", ".1125", ".0447", ".0518", ".0588"]
     assert rows["SASRec in the paper"][4] == ".0284"
     assert rows["difference"][4] == "+79.6 %"  # the last one is SASRec's: .0510 / .0284

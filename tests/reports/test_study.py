@@ -54,8 +54,8 @@ def test_all_parts_of_a_study(tmp_path):
     assert (study.datasets, study.seeds) == (("beauty", "toys"), (0, 1, 2))
     assert study.base == {"model": {"name": "diffrec", "hidden_size": 64}, "training": {"epochs": 40}}
     assert study.rows == (
-        Row("default", "The default", "the default", (), None, (0, 1, 2), ("beauty", "toys"), False),
-        Row("sasrec", "Others", "SASRec", ("model.dropout=0.1",), {"name": "sasrec"}, (0,), ("toys",), True),
+        Row("default", "The default", "the default", (), None, None, (0, 1, 2), ("beauty", "toys"), False),
+        Row("sasrec", "Others", "SASRec", ("model.dropout=0.1",), {"name": "sasrec"}, None, (0,), ("toys",), True),
     )
     assert study.inference == (InferenceRow("seeds-1", "default", "one draw", ("model.num_seeds=1",)),)
     assert study.row("sasrec") is study.rows[1]
@@ -81,6 +81,39 @@ def test_the_recipe_of_a_run(tmp_path):
     }
     assert study.tables(sasrec, "toys", 0)["model"] == {"name": "sasrec"}
     assert study.base["training"] == {"epochs": 40}  # a run's recipe is a copy
+
+
+def test_a_row_with_a_recipe_needs_no_base(tmp_path):
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "mine.toml").write_text(
+        '[data]\ndataset = "toys"\n[model]\nname = "sasrec"\n[training]\nepochs = 7\nseed = 5\n'
+    )
+    (tmp_path / "studies").mkdir()
+    text = """
+title = "Recipes"
+datasets = ["beauty"]
+seeds = [1]
+[[rows]]
+name = "mine"
+group = "Mine"
+title = "mine"
+recipe = "../recipes/mine.toml"
+"""
+    path = write(tmp_path / "studies", text)
+    study = read_study(path)
+    assert study.base == {}
+    assert study.tables(study.rows[0], "beauty", 1) == {
+        "data": {"dataset": "beauty"},
+        "model": {"name": "sasrec"},
+        "training": {"epochs": 7, "seed": 1},
+    }
+    path.write_text(text + 'model = { name = "popularity" }\n')
+    with pytest.raises(SettingError, match=r"rows\[1\]\.recipe and rows\[1\]\.model are both given"):
+        read_study(path)
+    (recipes / "mine.toml").unlink()
+    with pytest.raises(SettingError, match=r"recipe .*mine\.toml cannot be read"):
+        study.tables(study.rows[0], "beauty", 1)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ The same trained weights, ranked again with other settings. Differences are with
 over seeds. Seconds are those of ranking validation and test, on the machine of the record."""
 
 _PAPER = """\
-Test, all items ranked: for each kind of model the row with the best validation NDCG@10 of this study, and Table 2 of
-the paper, whose models have d 256 and T 50."""
+Test, all items ranked: for each kind of model the row with the best validation NDCG@10 of this study, and the rows
+whose ranks are kept, beside Table 2 of the paper, whose models have d 256 and T 50."""
 
 
 def build_page(study_path: Path, results: Path, out: Path, check: bool = False) -> list[str]:

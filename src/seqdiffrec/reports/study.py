@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from seqdiffrec.config import read_recipe
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
 _STUDY_KEYS = ("title", "datasets", "seeds", "base", "rows", "inference")
-_ROW_KEYS = ("name", "group", "title", "set", "model", "seeds", "datasets", "ranks")
+_ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks")
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
 _PER_RUN = {"data.dataset": "datasets", "training.seed": "seeds"}  # these the study sets itself
@@ -32,6 +33,7 @@ class Row:
         title: what a reader sees.
         changes: what it changes against the base, each ``table.name=value``.
         model: takes the place of the base's table ``model``; None keeps that.
+        recipe: a recipe whose tables take the place of the whole base; None keeps that.
         seeds, datasets: what it is trained with.
         ranks: whether the rank of each test case is kept.
     """
@@ -41,6 +43,7 @@ class Row:
     title: str
     changes: tuple[str, ...]
     model: dict[str, Any] | None
+    recipe: Path | None
     seeds: tuple[int, ...]
     datasets: tuple[str, ...]
     ranks: bool
@@ -60,7 +63,8 @@ class InferenceRow:
 class Study:
     """Rows to train and to rank; `name` is that of the file, without ``.toml``.
 
-    base: the tables of a recipe, not yet checked as settings; without ``data.dataset`` and ``training.seed``.
+    base: the tables of a recipe, not yet checked as settings; without ``data.dataset`` and ``training.seed``. Empty
+        where every row has a recipe of its own.
     """
 
     name: str
@@ -84,8 +88,9 @@ class Study:
         return next((row for row in self.rows if row.name == name), None)
 
     def tables(self, row: Row, dataset: str, seed: int) -> dict[str, dict[str, Any]]:
-        """The recipe of one run of `row`, before its `changes`."""
-        tables = {name: dict(table) for name, table in self.base.items()}
+        """The recipe of one run of `row`, before its `changes`. Raises SettingError where it cannot be read."""
+        base = self.base if row.recipe is None else read_recipe(row.recipe)
+        tables = {name: dict(table) for name, table in base.items()}
         if row.model is not None:
             tables["model"] = dict(row.model)
         tables.setdefault("data", {})["dataset"] = dataset
@@ -99,7 +104,7 @@ def read_study(path: Path) -> Study:
     The settings of `base`, `model` and `set` are not checked here but when a run's configuration is made of them.
     """
     try:
-        return _study(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
+        return _study(path.stem, path.parent, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SettingError(f"study {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -108,14 +113,14 @@ def read_study(path: Path) -> Study:
         raise SettingError(f"study {path}: {error}") from error
 
 
-def _study(name: str, values: dict[str, Any]) -> Study:
+def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
     _refuse_others(values, _STUDY_KEYS, "")
     _check_name(name, "the file's name")
     datasets = _several(values, "datasets", str, "")
     for dataset in datasets:
         _check_name(dataset, "datasets")
     seeds = _several(values, "seeds", int, "")
-    rows = tuple(_row(table, where, datasets, seeds) for where, table in _tables(values, "rows"))
+    rows = tuple(_row(table, where, folder, datasets, seeds) for where, table in _tables(values, "rows"))
     if not rows:
         raise SettingError("there are no rows; give at least one [[rows]]")
     inference = tuple(_inference_row(table, where, rows) for where, table in _tables(values, "inference"))
@@ -123,7 +128,8 @@ def _study(name: str, values: dict[str, Any]) -> Study:
     for row_name in names:
         if names.count(row_name) > 1:
             raise SettingError(f"two rows have the name {row_name!r}; records are named by it, so it must be unique")
-    return Study(name, _one(values, "title", str, ""), _base(values), datasets, seeds, rows, inference)
+    base = _base(values) if "base" in values or any(row.recipe is None for row in rows) else {}
+    return Study(name, _one(values, "title", str, ""), base, datasets, seeds, rows, inference)
 
 
 def _base(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -135,8 +141,10 @@ def _base(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return base
 
 
-def _row(table: dict[str, Any], where: str, datasets: tuple[str, ...], seeds: tuple[int, ...]) -> Row:
+def _row(table: dict[str, Any], where: str, folder: Path, datasets: tuple[str, ...], seeds: tuple[int, ...]) -> Row:
     _refuse_others(table, _ROW_KEYS, where)
+    if "recipe" in table and "model" in table:
+        raise SettingError(f"{where}recipe and {where}model are both given; a recipe has a model already")
     own = _several(table, "datasets", str, where) if "datasets" in table else datasets
     for dataset in own:
         if dataset not in datasets:
@@ -147,6 +155,7 @@ def _row(table: dict[str, Any], where: str, datasets: tuple[str, ...], seeds: tu
         title=_one(table, "title", str, where),
         changes=_changes(table, where),
         model=_one(table, "model", dict[str, Any], where) if "model" in table else None,
+        recipe=folder / _one(table, "recipe", str, where) if "recipe" in table else None,
         seeds=_several(table, "seeds", int, where) if "seeds" in table else seeds,
         datasets=own,
         ranks=_one(table, "ranks", bool, where) if "ranks" in table else False,

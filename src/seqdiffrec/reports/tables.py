@@ -50,7 +50,9 @@ def _main_row(outcome: Outcome, default: Outcome | None, trained: list[Outcome],
     row = outcome.row
     assert isinstance(row, Row)
     model = [f"model.{key}={value}" for key, value in (row.model or {}).items()]
-    name = [_plain(row.title), ", ".join(f"`{_plain(change)}`" for change in (*model, *row.changes)) or "–"]
+    changes = [f"`{_plain(change)}`" for change in (*model, *row.changes)]
+    recipe = [] if row.recipe is None else [f"[{row.recipe.name}]({link(row.recipe)})"]
+    name = [_plain(row.title), ", ".join(recipe + changes) or "–"]
     if not outcome.records:
         return [*name, "diverged" if outcome.paths else "not run", *[""] * 8, _records(outcome, link)]
     return [
@@ -148,15 +150,22 @@ def _pair(outcome: Outcome, other: Outcome, seeds: list[int], link: Link) -> lis
 
 
 def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[str]:
-    """The best row by validation of each kind of model beside the paper's Table 2; empty where it has none."""
+    """Rows beside the paper's Table 2: the best by validation of each kind of model, and those whose ranks are kept.
+
+    Empty where the paper has none of them.
+    """
+    trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
     best: dict[tuple[str, str], Outcome] = {}
-    for outcome in outcomes:
-        if isinstance(outcome.row, Row) and outcome.records:
-            kind = outcome.kind()
-            if kind not in best or _validated(outcome) > _validated(best[kind]):
-                best[kind] = outcome
+    for outcome in trained:
+        kind = outcome.kind()
+        if kind not in best or _validated(outcome) > _validated(best[kind]):
+            best[kind] = outcome
     rows: list[list[str]] = []
-    for (model, shown), outcome in best.items():
+    for outcome in trained:
+        model, shown = outcome.kind()
+        keeps_ranks = isinstance(outcome.row, Row) and outcome.row.ranks
+        if not (keeps_ranks or outcome in best.values()):
+            continue
         paper = table2(model, dataset)
         if paper is None:
             continue
