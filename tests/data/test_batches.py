@@ -212,18 +212,30 @@ def test_history_batch_against_a_loop(lengths, max_length):
 
 def test_tensors_are_int64_and_move_together():
     sequences = with_lengths([4])
-    windows = Windows(*(np.array([place]) for place in (1, 2, 4)))
+    windows = Windows(*(np.array([place]) for place in (1, 1, 2, 4)))
     batch = window_batch(sequences, windows)
     assert all(value.dtype == torch.int64 for value in vars(batch).values())
     assert all(value.device.type == "meta" for value in vars(batch.to("meta")).values())
 
 
-def test_seen_items_by_brute_force():
-    sequences = with_lengths([4, 2])
-    batch = window_batch(sequences, Windows(sequences.starts, sequences.starts + 1, sequences.ends - 1))
+@given(lengths, max_lengths, st.booleans(), st.integers(0, 99))
+def test_seen_items_by_brute_force(lengths, max_length, shared, seed):
+    """All that a target's user took before it, with how far back it is, or ``max_length - 1`` where it is not read."""
+    sequences = with_lengths(lengths)
+    windows = cut_windows(sequences, max_length, shared=shared, prefixes=True, rng=generator(seed))
+    batch = window_batch(sequences, windows)
+    found = sorted(zip(*(part.tolist() for part in batch.seen(max_length)), strict=True))
     expected = []
-    for target, (row, places) in enumerate(zip(batch.rows.tolist(), batch.places.tolist(), strict=True)):
-        history = batch.tokens[batch.offsets[row] :][:places].tolist()
-        expected += [(target, item, places - 1 - place) for place, item in enumerate(history)]
-    assert list(zip(*(part.tolist() for part in batch.seen()), strict=True)) == expected
-    assert len(expected) == 1 + 2 + 3 + 1
+    for number, (target, places) in enumerate(zip(batch.targets.tolist(), batch.places.tolist(), strict=True)):
+        place = target - 1  # of the target in the flat array
+        begin = max(start for start in sequences.starts.tolist() if start <= place)
+        backs = [place - 1 - at if place - at <= places else max_length - 1 for at in range(begin, place)]
+        expected += [(number, at + 1, back) for at, back in zip(range(begin, place), backs, strict=True)]
+    assert found == sorted(expected)
+
+
+def test_seen_items_of_a_history_that_is_longer_than_what_is_read():
+    batch = history_batch(Sequences(np.array([7, 8, 9, 8, 5]), np.array([0, 4]), np.array([4, 5])), 3)
+    assert batch.tokens.tolist() == [9, 8, 5]
+    found = sorted(zip(*(part.tolist() for part in batch.seen(3)), strict=True))
+    assert found == [(0, 7, 2), (0, 8, 0), (0, 8, 2), (0, 9, 1), (1, 5, 0)]

@@ -18,7 +18,7 @@ def single_targets(*lists: list[int]) -> RaggedBatch:
     """One example a list: its last item after all before it."""
     sequences = ragged(*lists)
     last = sequences.ends - 1
-    return window_batch(sequences, Windows(np.maximum(sequences.starts, last - (T - 1)), last, last))
+    return window_batch(sequences, Windows(sequences.starts, np.maximum(sequences.starts, last - (T - 1)), last, last))
 
 
 def shared_targets(*lists: list[int]) -> RaggedBatch:

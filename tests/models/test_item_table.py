@@ -9,13 +9,15 @@ from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig
 
 ITEMS, SIZE = 7, 4
-# Histories 3 4 3, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
+# Histories 3 4 3, with 6 3 too far back to be read, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
 BATCH = RaggedBatch(
     tokens=torch.tensor([3, 4, 3, 1]),
     offsets=torch.tensor([0, 3, 4]),
     rows=torch.tensor([0, 0, 1]),
     places=torch.tensor([1, 3, 1]),
     targets=torch.tensor([5, 3, 1]),
+    older=torch.tensor([6, 3]),
+    older_offsets=torch.tensor([0, 2, 2]),
 )
 VARIANTS = [
     {},
@@ -68,7 +70,7 @@ def test_cosine_by_hand():
 
 
 def test_seen_bias_by_hand():
-    """A number for each distance back; an item that stands in the history twice gets both."""
+    """A number for each distance back and one for all that is older; an item that is there twice gets both."""
     table, h = make(seen_bias=True, tied_output=True)
     plain = h @ table.embedding.weight[1:].T
     b = SEEN_BIAS_SCALE * table.seen_bias
@@ -76,9 +78,11 @@ def test_seen_bias_by_hand():
     extra[0, 3 - 1] = b[0]
     extra[1, 3 - 1], extra[1, 4 - 1] = b[0] + b[2], b[1]
     extra[2, 1 - 1] = b[0]
+    extra[:2, 6 - 1] += b[5]
+    extra[:2, 3 - 1] += b[5]
     torch.testing.assert_close(table.logits(h, BATCH), plain + extra)
 
 
 def test_seen_bias_starts_at_nothing():
     table = ItemTable(ItemTableConfig(max_length=6, seen_bias=True), ITEMS, SIZE)
-    assert table.seen_bias.shape == (5,) and not table.seen_bias.any()
+    assert table.seen_bias.shape == (6,) and not table.seen_bias.any()

@@ -43,7 +43,7 @@ def ragged(*lists: list[int]) -> Sequences:
 def training_batch(*lists: list[int]) -> RaggedBatch:
     """One example a list: its last item after all before it."""
     sequences = ragged(*lists)
-    return window_batch(sequences, Windows(sequences.starts, sequences.ends - 1, sequences.ends - 1))
+    return window_batch(sequences, Windows(sequences.starts, sequences.starts, sequences.ends - 1, sequences.ends - 1))
 
 
 def question(*lists: list[int]) -> RaggedBatch:

@@ -71,25 +71,7 @@ def test_places_of_records(tmp_path):
     )
 
 
-def test_the_recipe_of_a_run(tmp_path):
-    study = read_study(write(tmp_path, STUDY))
-    default, sasrec = study.rows
-    assert study.tables(default, "beauty", 2) == {
-        "model": {"name": "diffrec", "hidden_size": 64},
-        "training": {"epochs": 40, "seed": 2},
-        "data": {"dataset": "beauty"},
-    }
-    assert study.tables(sasrec, "toys", 0)["model"] == {"name": "sasrec"}
-    assert study.base["training"] == {"epochs": 40}  # a run's recipe is a copy
-
-
 def test_a_row_with_a_recipe_needs_no_base(tmp_path):
-    recipes = tmp_path / "recipes"
-    recipes.mkdir()
-    (recipes / "mine.toml").write_text(
-        '[data]\ndataset = "toys"\n[model]\nname = "sasrec"\n[training]\nepochs = 7\nseed = 5\n'
-    )
-    (tmp_path / "studies").mkdir()
     text = """
 title = "Recipes"
 datasets = ["beauty"]
@@ -100,20 +82,16 @@ group = "Mine"
 title = "mine"
 recipe = "../recipes/mine.toml"
 """
-    path = write(tmp_path / "studies", text)
+    path = write(tmp_path, text)
     study = read_study(path)
     assert study.base == {}
-    assert study.tables(study.rows[0], "beauty", 1) == {
-        "data": {"dataset": "beauty"},
-        "model": {"name": "sasrec"},
-        "training": {"epochs": 7, "seed": 1},
-    }
+    assert study.rows[0].recipe == tmp_path / "../recipes/mine.toml"
     path.write_text(text + 'model = { name = "popularity" }\n')
     with pytest.raises(SettingError, match=r"rows\[1\]\.recipe and rows\[1\]\.model are both given"):
         read_study(path)
-    (recipes / "mine.toml").unlink()
-    with pytest.raises(SettingError, match=r"recipe .*mine\.toml cannot be read"):
-        study.tables(study.rows[0], "beauty", 1)
+    path.write_text(text.replace("recipe = ", "# recipe = "))
+    with pytest.raises(SettingError, match="base is missing"):
+        read_study(path)
 
 
 @pytest.mark.parametrize(

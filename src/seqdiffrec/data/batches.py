@@ -22,6 +22,9 @@ class RaggedBatch:
 
     Target r belongs to sequence ``rows[r]`` and sees its first ``places[r]`` items,
     ``tokens[offsets[rows[r]] : offsets[rows[r]] + places[r]]``. At inference ``targets`` holds 0: not known.
+
+    ``older[older_offsets[b] : older_offsets[b + 1]]`` are the items of sequence b before its first token: too far back
+    to be read, but known to have been taken.
     """
 
     tokens: Int64[Tensor, " M"]
@@ -29,6 +32,8 @@ class RaggedBatch:
     rows: Int64[Tensor, " R"]
     places: Int64[Tensor, " R"]
     targets: Int64[Tensor, " R"]
+    older: Int64[Tensor, " O"]
+    older_offsets: Int64[Tensor, " B_plus_1"]
 
     @property
     def lengths(self) -> Int64[Tensor, " B"]:
@@ -41,13 +46,18 @@ class RaggedBatch:
         rows = torch.repeat_interleave(torch.arange(len(self.offsets) - 1, device=device), self.lengths)
         return rows, torch.arange(len(rows), device=device) - self.offsets[rows]
 
-    def seen(self) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
-        """Each (target, item that it sees): the target 0..R-1, the item index, and how far back, 0 for the newest."""
-        device = self.tokens.device
-        target = torch.repeat_interleave(torch.arange(len(self.places), device=device), self.places)
-        before = self.places.cumsum(0) - self.places
-        place = torch.arange(len(target), device=device) - before[target]
-        return target, self.tokens[self.offsets[self.rows[target]] + place], self.places[target] - 1 - place
+    def seen(self, max_length: int) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
+        """Each (target, item taken before it): the target 0..R-1, the item index, and how far back, 0 for the newest.
+
+        All that is older than the tokens, wherever they begin, is ``max_length - 1`` back.
+        """
+        target, place = _spread(self.places)
+        item = self.tokens[self.offsets[self.rows[target]] + place]
+        counts = self.older_offsets.diff()[self.rows]
+        older_target, older_place = _spread(counts)
+        older_item = self.older[self.older_offsets[self.rows[older_target]] + older_place]
+        back = torch.cat([self.places[target] - 1 - place, torch.full_like(older_item, max_length - 1)])
+        return torch.cat([target, older_target]), torch.cat([item, older_item]), back
 
     def repeat_targets(self, times: int) -> "RaggedBatch":
         """Every target ``times`` times over the same histories: all of them once, then all of them again."""
@@ -64,9 +74,11 @@ class RaggedBatch:
 class Windows:
     """Stretches of a flat item array: history ``items[start:last]``, targets ``items[first..last]``, both ends in.
 
-    Target at place a sees ``items[start:a]``, so ``start < first <= last`` and ``last - start <= T - 1``.
+    Target at place a sees ``items[start:a]``, so ``start < first <= last`` and ``last - start <= T - 1``. The sequence
+    that the stretch is of starts at ``begin <= start``.
     """
 
+    begin: NDArray[np.int64]
     start: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
@@ -81,7 +93,7 @@ class Windows:
 
     def select(self, index: NDArray[np.int64] | slice) -> "Windows":
         """The windows at ``index``."""
-        return Windows(self.start[index], self.first[index], self.last[index])
+        return Windows(self.begin[index], self.start[index], self.first[index], self.last[index])
 
 
 def cut_windows(
@@ -100,12 +112,12 @@ def cut_windows(
     begin, end = sequences.starts[long_enough], sequences.ends[long_enough]
     if not prefixes:
         last = end - 1
-        return Windows(np.maximum(begin, last - reach), last, last)
+        return Windows(begin, np.maximum(begin, last - reach), last, last)
     if not shared:
         first, last = begin + 1, end - 1
         target = _ranges(first, last + 1)
         begin = np.repeat(begin, last - first + 1)
-        return Windows(np.maximum(begin, target - reach), target, target)
+        return Windows(begin, np.maximum(begin, target - reach), target, target)
     # The first window of a long sequence ends after `shift` targets, the others follow every `reach` targets.
     num_targets = end - begin - 1
     is_long = num_targets > reach
@@ -116,7 +128,7 @@ def cut_windows(
     cut = begin[sequence] + shift[sequence] + number * reach
     last = np.minimum(cut, end[sequence] - 1)
     first = np.where(number == 0, begin[sequence] + 1, cut - reach + 1)
-    return Windows(np.maximum(begin[sequence], last - reach), first, last)
+    return Windows(begin[sequence], np.maximum(begin[sequence], last - reach), first, last)
 
 
 def epoch_batches(
@@ -136,16 +148,16 @@ def epoch_batches(
 
 def window_batch(sequences: Sequences, windows: Windows) -> RaggedBatch:
     """The batch that holds these windows, in their order."""
-    lengths = windows.last - windows.start
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
     target = _ranges(windows.first, windows.last + 1)
     rows = np.repeat(np.arange(len(windows)), windows.num_targets)
     return _as_tensors(
         tokens=sequences.items[_ranges(windows.start, windows.last)],
-        offsets=offsets,
+        offsets=_offsets(windows.last - windows.start),
         rows=rows,
         places=target - windows.start[rows],
         targets=sequences.items[target],
+        older=sequences.items[_ranges(windows.begin, windows.start)],
+        older_offsets=_offsets(windows.start - windows.begin),
     )
 
 
@@ -155,10 +167,12 @@ def history_batch(histories: Sequences, max_length: int) -> RaggedBatch:
     lengths = histories.ends - starts
     return _as_tensors(
         tokens=histories.items[_ranges(starts, histories.ends)],
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        offsets=_offsets(lengths),
         rows=np.arange(len(histories)),
         places=lengths,
         targets=np.zeros(len(histories)),
+        older=histories.items[_ranges(histories.starts, starts)],
+        older_offsets=_offsets(starts - histories.starts),
     )
 
 
@@ -167,6 +181,18 @@ def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.in
     lengths = ends - starts
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum(), dtype=np.int64)
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where stretches of these lengths begin that lie end to end, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _spread(counts: Int64[Tensor, " R"]) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"]]:
+    """For each of ``counts[r]`` entries of r = 0, 1, ...: r, and the entry's number within r."""
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    before = counts.cumsum(0) - counts
+    return owner, torch.arange(len(owner), device=counts.device) - before[owner]
 
 
 def _as_tensors(**arrays: NDArray[np.generic]) -> RaggedBatch:

@@ -27,8 +27,9 @@ class ItemTableConfig(ModelConfig):
     tied_output: items are scored by their own embeddings, without a bias; otherwise by a weight and bias of their own.
     cosine_output: an item's score is the cosine between the representation and its vector, times a learned factor.
     label_smoothing: share of the target's weight that is spread evenly over the catalogue.
-    seen_bias: a learned number for each distance back is added to the scores of the items that the history holds. It
-        learns from the data whether people take an item again.
+    seen_bias: a learned number for each distance back, and one for all that lies further back than the model reads, is
+        added to the scores of the items that the history holds. It learns from the data whether people take an item
+        again.
     """
 
     embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
@@ -50,7 +51,7 @@ class ItemTable(nn.Module):
         self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=config.tied_output)
         self.output = None if config.tied_output else nn.Linear(hidden_size, num_items + 1)
         self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
-        self.seen_bias = nn.Parameter(torch.zeros(config.max_length - 1)) if config.seen_bias else None
+        self.seen_bias = nn.Parameter(torch.zeros(config.max_length)) if config.seen_bias else None
         self.label_smoothing = config.label_smoothing
 
     def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
@@ -102,5 +103,5 @@ class ItemTable(nn.Module):
     def _added(self, batch: RaggedBatch) -> Added | None:
         if self.seen_bias is None:
             return None
-        rows, items, back = batch.seen()
+        rows, items, back = batch.seen(len(self.seen_bias))
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from seqdiffrec.config import read_recipe
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
 _STUDY_KEYS = ("title", "datasets", "seeds", "base", "rows", "inference")
@@ -86,16 +85,6 @@ class Study:
     def row(self, name: str) -> Row | None:
         """The row to train of that name, or None."""
         return next((row for row in self.rows if row.name == name), None)
-
-    def tables(self, row: Row, dataset: str, seed: int) -> dict[str, dict[str, Any]]:
-        """The recipe of one run of `row`, before its `changes`. Raises SettingError where it cannot be read."""
-        base = self.base if row.recipe is None else read_recipe(row.recipe)
-        tables = {name: dict(table) for name, table in base.items()}
-        if row.model is not None:
-            tables["model"] = dict(row.model)
-        tables.setdefault("data", {})["dataset"] = dataset
-        tables.setdefault("training", {})["seed"] = seed
-        return tables
 
 
 def read_study(path: Path) -> Study:

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from seqdiffrec.config import RunConfig, with_changes
+from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS
 from seqdiffrec.data.storage import read_json
 from seqdiffrec.models.settings import SettingError, refuse_unknown
@@ -123,12 +123,21 @@ def _job(study: Study, row: Row, dataset: str, seed: int, runs: Path, results: P
 
 
 def _tables(study: Study, row: Row, dataset: str, seed: int) -> dict[str, dict[str, Any]]:
-    """A run's recipe. A dataset that is no named one is a log: ``base.data.file``, with the name for ``{dataset}``."""
-    tables = study.tables(row, dataset, seed)
-    file = tables["data"].pop("file", None)
+    """The recipe of a run, before its row's changes. Raises SettingError where a recipe cannot be read.
+
+    A dataset that is no named one is a log: ``base.data.file``, with the name for ``{dataset}``.
+    """
+    base = study.base if row.recipe is None else read_recipe(row.recipe)
+    tables = {name: dict(table) for name, table in base.items()}
+    if row.model is not None:
+        tables["model"] = dict(row.model)
+    tables.setdefault("training", {})["seed"] = seed
+    data = tables.setdefault("data", {})
+    data["dataset"] = dataset
+    file = data.pop("file", None)
     if file is not None and dataset not in DATASETS:
-        del tables["data"]["dataset"]
-        tables["data"]["file"] = str(file).replace("{dataset}", dataset)
+        del data["dataset"]
+        data["file"] = str(file).replace("{dataset}", dataset)
     return tables
 
 
