@@ -29,6 +29,7 @@ VARIANTS += [
     ("diffrec", {"attention": "shared_history", "noise_draws": 2, "seen_bias": True, "cosine_output": True}),
     ("diffrec", {"attention": "shared_history", "history_skip": True, "num_layers": 2, "inference_steps": 2}),
     ("diffrec", {"attention": "shared_history", "filter_share": 0.7, "filter_width": 3, "num_layers": 2}),
+    ("diffrec", {"attention": "shared_history", "linear_bias": True, "num_layers": 2}),
     ("sasrec", {"seen_bias": True, "label_smoothing": 0.1, "filter_share": 0.3, "filter_width": 3}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)

@@ -14,15 +14,19 @@ def draw(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-def by_loop(query, key, value, own, rows, places, offsets):
-    """Softmax of q.k / sqrt(d) over the visible keys, query by query."""
+def by_loop(query, key, value, own, slopes, rows, places, offsets):
+    """Softmax of q.k / sqrt(d) - slope * distance over the visible keys, query by query."""
     outputs = []
     for i, (row, seen) in enumerate(zip(rows.tolist(), places.tolist(), strict=True)):
         visible = slice(int(offsets[row]), int(offsets[row]) + seen)
         keys, values = key[visible], value[visible]
+        distance = torch.arange(seen, 0, -1)
         if own is not None:
             keys, values = torch.cat([own[0][i : i + 1], keys]), torch.cat([own[1][i : i + 1], values])
-        weights = torch.einsum("hd,khd->hk", query[i], keys).div(SIZE**0.5).softmax(-1)
+            distance = torch.cat([torch.zeros(1), distance])
+        scores = torch.einsum("hd,khd->hk", query[i], keys).div(SIZE**0.5)
+        scores = scores if slopes is None else scores - slopes[:, None] * distance
+        weights = scores.softmax(-1)
         outputs.append(torch.einsum("hk,khd->hd", weights, values))
     return torch.stack(outputs)
 
@@ -33,10 +37,11 @@ def check_against_loop(lengths: list[int], rows: torch.Tensor, places: torch.Ten
     query = draw(n, HEADS, SIZE, seed=1)
     key, value = draw(m, HEADS, SIZE, seed=2), draw(m, HEADS, SIZE, seed=3)
     own = (draw(n, HEADS, SIZE, seed=4), draw(n, HEADS, SIZE, seed=5)) if with_own else None
-    ours = RaggedAttention(rows, places, offsets)(query, key, value, own, 0.0)
-    theirs = by_loop(query, key, value, own, rows, places, offsets)
+    slopes = draw(HEADS, seed=7) if with_own else None
+    ours = RaggedAttention(rows, places, offsets)(query, key, value, own, 0.0, slopes)
+    theirs = by_loop(query, key, value, own, slopes, rows, places, offsets)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-    inputs = [query, key, value, *(own or ())]
+    inputs = [query, key, value, *(own or ()), *(() if slopes is None else (slopes,))]
     upstream = draw(n, HEADS, SIZE, seed=6).detach()
     gradients = [torch.autograd.grad(out, inputs, upstream, materialize_grads=True) for out in (ours, theirs)]
     for left, right in zip(*gradients, strict=True):

@@ -163,3 +163,15 @@ def test_initial_weights():
 def test_settings_that_make_no_encoder_are_refused(settings, told):
     with pytest.raises(ValueError, match=told):
         EncoderConfig(**settings)
+
+
+def test_slopes_start_as_published_and_learn():
+    """ALiBi: head h of 8 has slope 2^-h."""
+    encoder = Encoder(EncoderConfig(hidden_size=16, num_heads=8, linear_bias=True, dropout=0.0))
+    initialize(encoder, 0.4, 0.4)
+    slopes = encoder.layers[0].log_slopes
+    torch.testing.assert_close(slopes.exp(), 2.0 ** -torch.arange(1, 9))
+    _, rows, places, offsets = flat()
+    x = torch.randn(len(rows), 16)
+    encoder.causal(x, rows, places, offsets, torch.arange(len(x))).square().sum().backward()
+    assert (slopes.grad != 0).all()

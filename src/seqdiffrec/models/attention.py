@@ -19,6 +19,7 @@ class _Chunk:
 
     queries: slice
     keys: slice
+    distance: Tensor  # int64 (b, 1, Q, K): how many places a key stands before its query
     hidden: Tensor  # bool (b, 1, Q, K): keys that a query must not see
 
 
@@ -49,9 +50,9 @@ class RaggedAttention:
             query = by_row[first_query[members, None] + slot * is_query]  # (b, Q)
             key_slot, is_key = _padded(lengths[members], real)
             key = offsets[members, None] + key_slot  # (b, K)
-            hidden = key_slot[:, None, :] >= places[query][:, :, None]
+            distance = (places[query][:, :, None] - key_slot[:, None, :])[:, None]
             self.chunks.append(
-                _Chunk(_after(query_index, query.numel()), _after(key_index, key.numel()), hidden[:, None])
+                _Chunk(_after(query_index, query.numel()), _after(key_index, key.numel()), distance, distance <= 0)
             )
             query_index.append(torch.where(is_query, query, PAD).flatten())
             key_index.append(torch.where(is_key, key, PAD).flatten())
@@ -64,8 +65,12 @@ class RaggedAttention:
         value: Float[Tensor, "m H d"],
         own: tuple[Float[Tensor, "n H d"], Float[Tensor, "n H d"]] | None,
         dropout_rate: float,
+        slopes: Float[Tensor, " H"] | None = None,
     ) -> Float[Tensor, "n H d"]:
-        """Attend; ``own`` is the key and value of the query's own place, seen by that query alone."""
+        """Attend; ``own`` is the key and value of the query's own place, seen by that query alone.
+
+        slopes: what each head takes off a key's score for each place that it stands before its query.
+        """
         query = query * query.shape[-1] ** -0.5
         own_score = None if own is None else _pad((query * own[0]).sum(-1), self.query_index)  # (padded, H)
         query, key, value = _pad(query, self.query_index), _pad(key, self.key_index), _pad(value, self.key_index)
@@ -75,6 +80,8 @@ class RaggedAttention:
             b, _, num_queries, num_keys = chunk.hidden.shape
             # (b, H, Q, d) @ (b, H, d, K) -> (b, H, Q, K)
             scores = _split(query[chunk.queries], b, num_queries) @ _split(key[chunk.keys], b, num_keys).mT
+            if slopes is not None:
+                scores = scores - slopes.to(scores.dtype)[:, None, None] * chunk.distance
             scores = scores.masked_fill(chunk.hidden, float("-inf"))
             if own_score is not None:
                 scores = torch.cat([_split(own_score[chunk.queries, :, None], b, num_queries), scores], dim=-1)

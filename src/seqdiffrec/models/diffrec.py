@@ -97,7 +97,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
                 "noised_items other than 1 needs attention = bidirectional: a shared history has to stay clean"
             )
         if self.attention == "bidirectional":
-            for name in ("noise_draws", "history_skip", "history_weight", "filter_share"):
+            for name in ("noise_draws", "history_skip", "history_weight", "filter_share", "linear_bias"):
                 if getattr(self, name) != DiffRecConfig.model_fields[name].default:
                     raise ValueError(f"{name} = {getattr(self, name)} needs attention = shared_history")
         if self.contrastive_weight and self.contrastive_positives == "draws" and self.noise_draws == 1:

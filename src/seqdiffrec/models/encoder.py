@@ -4,6 +4,7 @@ Linear layers and norms see real tokens only. In the last layer only the places 
 the output projection and the feed-forward part.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple, Self, cast
 
@@ -32,6 +33,8 @@ class EncoderConfig(ModelConfig):
     weight_std: standard deviation of the initial weights of its linear layers.
     filter_share: each layer's attention gives up this share of its output to a frequency filter over the newest
         ``filter_width`` places (`FrequencyFilter`; not in the paper); needs causal attention.
+    linear_bias: each head lowers its attention scores in proportion to how far back a place is, by a factor that it
+        learns (ALiBi, Press et al. 2022, where it is fixed; not in the paper); needs causal attention.
     """
 
     hidden_size: Annotated[int, Field(ge=2, le=8192, multiple_of=2)] = 256
@@ -47,6 +50,7 @@ class EncoderConfig(ModelConfig):
     weight_std: Annotated[float, Field(gt=0, le=10)] = 0.02
     filter_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     filter_width: Annotated[int, Field(ge=2, le=1000)] = 5
+    linear_bias: bool = False
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
@@ -157,6 +161,9 @@ class EncoderLayer(nn.Module):
         self.wide, self.narrow = nn.Linear(size, wide), nn.Linear(wide, size)
         self.feed_forward_norm = nn.LayerNorm(size)
         self.activation = F.gelu if config.activation == "gelu" else F.relu
+        # ALiBi's slopes: 2^(-8 h / H) of head h = 1..H, learned as logarithms, so that they stay positive.
+        exponents = -8 * torch.arange(1, config.num_heads + 1) / config.num_heads
+        self.log_slopes = nn.Parameter(exponents * math.log(2)) if config.linear_bias else None
         self.filter_share = config.filter_share
         self.filter = FrequencyFilter(size, config.filter_width) if config.filter_share else None
 
@@ -173,7 +180,8 @@ class EncoderLayer(nn.Module):
         entered = self._enter(x)
         query = self.query(entered).unflatten(-1, (self.num_heads, -1))
         itself = None if own is None else (own.key, own.value)
-        mixed = self.output(attention(query, memory.key, memory.value, itself, rate).flatten(1))
+        slopes = None if self.log_slopes is None else self.log_slopes.exp()
+        mixed = self.output(attention(query, memory.key, memory.value, itself, rate, slopes).flatten(1))
         if self.filter is not None:
             assert own is not None, "the filter is causal"
             filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)
