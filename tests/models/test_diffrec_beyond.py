@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqdiffrec.models import DiffRecConfig
+from seqdiffrec.models.denoiser import GATE
 from seqdiffrec.models.diffrec import START, noise_of_seed
 from tests.models.tiny import (
     BOTH,
@@ -137,7 +138,7 @@ def test_history_skip_adds_the_causal_state_to_the_prediction():
     plain, skipping = make("shared_history", num_layers=2), make("shared_history", num_layers=2, history_skip=True)
     batch, hn, step = training_batch(*LISTS), draw(3, SIZE), torch.tensor([2, 5, N])
     conditioned = plain.denoiser.condition(batch, plain.table)
-    expected = conditioned.denoise(hn, step) + conditioned.read_history()
+    expected = GATE * conditioned.denoise(hn, step) + conditioned.read_history()
     torch.testing.assert_close(skipping.denoiser.condition(batch, skipping.table).denoise(hn, step), expected)
 
 

@@ -43,6 +43,10 @@ def sinusoidal_step_embedding(num_steps: int, size: int) -> Float64[Tensor, "N_p
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
+# Where the gate of a skip starts: the causal state leads, since the target's place is noise at first.
+GATE = 0.1
+
+
 class DenoiseSequentialRecommender(nn.Module):
     """Position embeddings, step embeddings and the encoder. Subclasses are the two attention patterns.
 
@@ -125,12 +129,13 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
     steps. Positions count from the start of the visible history, unless they count from the last target; the step
     embedding is on target places only.
 
-    skip: the causal state of the newest item that a target sees is added to its prediction.
+    skip: a target's prediction is the causal state of the newest item that it sees, plus what the target's place
+        comes out as, times a learned `gate` for each dimension.
     """
 
     def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, from_target: bool, skip: bool):
         super().__init__(config, num_steps, step_embedding=step_embedding, from_target=from_target)
-        self.skip = skip
+        self.gate = nn.Parameter(torch.full((config.hidden_size,), GATE)) if skip else None
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
         """Encode the histories once."""
@@ -147,11 +152,12 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
             newest = batch.offsets[batch.rows] + batch.places - 1
             return self.encoder.read_history(history[-1], rows, places, batch.offsets, newest)
 
-        state = read_history() if self.skip else 0.0
+        state = None if self.gate is None else read_history()
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
             h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
-            return self.encoder.attend_to_history(h, history, attention) + state
+            h = self.encoder.attend_to_history(h, history, attention)
+            return h if state is None or self.gate is None else state + self.gate * h
 
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)
         return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise, read_history)

@@ -47,7 +47,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     contrastive_weight: of a contrastive term between predicted representations of the batch (not in the paper).
         contrastive_positives says which belong together: other ``draws`` of the same target (noise_draws above 1), or
         all whose ``targets`` are the same item. contrastive_temperature divides their cosines.
-    history_skip: the causal state of the history's newest item is added to the prediction, so that the denoiser only
+    history_skip: the causal state of the history's newest item is added to the gated prediction, so the denoiser only
         corrects what SASRec would say (not in the paper); needs a shared history.
     history_weight: of a second recommendation loss, on the history's own causal states, as SASRec has it (not in the
         paper); above 0 needs a shared history.
