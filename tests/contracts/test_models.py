@@ -205,6 +205,23 @@ def test_the_loss_is_a_finite_number_that_falls(name, settings):
 
 
 @each_model
+def test_bfloat16_products_change_the_loss_little(name, settings):
+    model = ready(name, settings)
+    if not list(model.parameters()):
+        return
+    batch, losses = training_batch(model, *LISTS), []
+    for enabled in (True, False):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(model.loss(batch).total)
+    assert losses[0].dtype == torch.float32
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.05)
+    losses[0].backward()
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    assert gradients and all(one.to_dense().isfinite().all() for one in gradients)
+
+
+@each_model
 def test_what_a_run_is_told_about(name, settings):
     model = ready(name, settings)
     assert model.default_seeds >= 1

@@ -75,8 +75,9 @@ class ItemTable(nn.Module):
         if self.label_smoothing == 0:
             return loss
         # The smoothed loss is (1 - s) of the target's and s of the mean over all items': log-normalisers cancel.
+        h = h.float()
         at_target = (h * weight[batch.targets]).sum(-1)
-        mean = h @ weight[1:].mean(0)
+        mean = (h * weight[1:].mean(0)).sum(-1)  # as a product of matrices it would run in autocast's type
         if bias is not None:
             at_target, mean = at_target + bias[batch.targets], mean + bias[1:].mean()
         if added is not None:
