@@ -92,6 +92,8 @@ def test_what_a_search_leaves(whole):
         assert values["model.hidden_size"] in (4, 8) and values["training.batch_size"] in range(32, 65)
         assert (trial["state"], trial["epochs"], trial["failed"]) == ("complete", 2, None)
     assert len({trial["settings"]["model.dropout"] for trial in found.trials}) == 3
+    first = found.trials[0]["settings"]  # the base; its hidden_size of 256 is none of the choices
+    assert (first["model.dropout"], first["training.learning_rate"], first["training.batch_size"]) == (0.3, 0.001, 64)
     assert found.best["value"] == max(trial["value"] for trial in found.trials)
 
 

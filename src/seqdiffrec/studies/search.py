@@ -36,6 +36,12 @@ class Range:
             return trial.suggest_int(self.name, self.low, self.high, log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
+    def holds(self, value: object) -> bool:
+        """Whether the value is one of these."""
+        if self.choices:
+            return value in self.choices
+        return _is_number(value) and self.low <= value <= self.high
+
     def ends(self) -> tuple[Value, ...]:
         """All choices, or the two ends."""
         return self.choices or (self.low, self.high)
@@ -55,6 +61,12 @@ class Search:
         return RunConfig.of(
             with_changes({**self.base, "data": data}, [f"{name}={json.dumps(value)}" for name, value in values.items()])
         )
+
+    def base_values(self) -> dict[str, Value]:
+        """What the base has for the settings that are searched, where the search looks at that value."""
+        tables = self.config({}).tables()
+        values = {one.name: tables[(path := one.name.split("."))[0]].get(path[1]) for one in self.ranges}
+        return {one.name: cast(Value, values[one.name]) for one in self.ranges if one.holds(values[one.name])}
 
     def plain(self) -> dict[str, Any]:
         """As plain values, to see whether two searches are the same."""

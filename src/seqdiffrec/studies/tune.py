@@ -149,11 +149,14 @@ def _next_trial(
     optuna: ModuleType, storage: "RDBStorage", study: "Study", search: Search, wanted: int
 ) -> "Trial | None":
     """The trial that was cut, else a new one; None where there are as many as wanted."""
+    if not study.get_trials(deepcopy=False):  # first the base itself, so that no search ends below its start
+        study.enqueue_trial(search.base_values())
     known = study.get_trials(deepcopy=False)
-    cut = [trial.number for trial in known if not trial.state.is_finished()]
-    if not cut and len(known) >= wanted:
+    cut = [trial.number for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
+    waiting = [trial.number for trial in known if trial.state == optuna.trial.TrialState.WAITING]
+    if not cut and not waiting and len(known) >= wanted:
         return None
-    number = cut[0] if cut else len(known)
+    number = [*cut, *waiting, len(known)][0]
     seed = search.config({}).training.seed
     study.sampler = optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
     if not cut:
