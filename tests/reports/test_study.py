@@ -80,12 +80,12 @@ seeds = [1]
 name = "mine"
 group = "Mine"
 title = "mine"
-recipe = "../recipes/mine.toml"
+recipe = "../recipes/{dataset}-mine.toml"
 """
     path = write(tmp_path, text)
     study = read_study(path)
     assert study.base == {}
-    assert study.rows[0].recipe == tmp_path / "../recipes/mine.toml"
+    assert study.rows[0].recipe_for("beauty") == tmp_path / "../recipes/beauty-mine.toml"
     path.write_text(text + 'model = { name = "popularity" }\n')
     with pytest.raises(SettingError, match=r"rows\[1\]\.recipe and rows\[1\]\.model are both given"):
         read_study(path)

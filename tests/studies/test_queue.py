@@ -64,7 +64,7 @@ def test_a_named_dataset_needs_no_file(text):
 
 def test_a_recipe_takes_the_place_of_the_base():
     """All but the dataset and the seed, which are the study's; what the row sets comes on top."""
-    recipe = Path("mine.toml")
+    recipe = Path("mine-beauty.toml")
     recipe.write_text(
         '[data]\ndataset = "toys"\n[model]\nname = "sasrec"\nnum_layers = 1\n[training]\nepochs = 7\nseed = 5\n'
     )
@@ -76,7 +76,7 @@ seeds = [1]
 name = "mine"
 group = "Mine"
 title = "mine"
-recipe = "mine.toml"
+recipe = "mine-{dataset}.toml"
 set = ["model.dropout=0.4"]
 """
     Path("plan.toml").write_text(text)
@@ -85,7 +85,7 @@ set = ["model.dropout=0.4"]
     assert (config.data.dataset, config.training.seed, config.training.epochs) == ("beauty", 1, 7)
     assert (config.model_name, config.model["num_layers"], config.model["dropout"]) == ("sasrec", 1, 0.4)
     recipe.unlink()
-    with pytest.raises(SettingError, match=r"recipe mine\.toml cannot be read"):
+    with pytest.raises(SettingError, match=r"recipe mine-beauty\.toml cannot be read"):
         queue_of(text)
 
 

@@ -97,7 +97,7 @@ def _compose(study: Study, study_path: Path, results: Path, out: Path) -> tuple[
         *_READING.splitlines(),
     ]
     for dataset, found in outcomes.items():
-        lines += ["", f"## {title_of(dataset)}", "", *main_table(found, link)]
+        lines += ["", f"## {title_of(dataset)}", "", *main_table(found, dataset, link)]
         for plot in plots[dataset]:
             lines += ["", f"![{plot.alt}]({study.name}/{plot.name}.svg)"]
         lines += _part("Inference settings", _INFERENCE, inference_table(found, link))

@@ -32,7 +32,8 @@ class Row:
         title: what a reader sees.
         changes: what it changes against the base, each ``table.name=value``.
         model: takes the place of the base's table ``model``; None keeps that.
-        recipe: a recipe whose tables take the place of the whole base; None keeps that.
+        recipe: path of a recipe whose tables take the place of the whole base, ``{dataset}`` standing for each
+            dataset's name; None keeps the base.
         seeds, datasets: what it is trained with.
         ranks: whether the rank of each test case is kept.
     """
@@ -42,10 +43,14 @@ class Row:
     title: str
     changes: tuple[str, ...]
     model: dict[str, Any] | None
-    recipe: Path | None
+    recipe: str | None
     seeds: tuple[int, ...]
     datasets: tuple[str, ...]
     ranks: bool
+
+    def recipe_for(self, dataset: str) -> Path | None:
+        """The recipe that it has on a dataset."""
+        return None if self.recipe is None else Path(self.recipe.replace("{dataset}", dataset))
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def _row(table: dict[str, Any], where: str, folder: Path, datasets: tuple[str, .
         title=_one(table, "title", str, where),
         changes=_changes(table, where),
         model=_one(table, "model", dict[str, Any], where) if "model" in table else None,
-        recipe=folder / _one(table, "recipe", str, where) if "recipe" in table else None,
+        recipe=str(folder / _one(table, "recipe", str, where)) if "recipe" in table else None,
         seeds=_several(table, "seeds", int, where) if "seeds" in table else seeds,
         datasets=own,
         ranks=_one(table, "ranks", bool, where) if "ranks" in table else False,

@@ -22,7 +22,7 @@ def links_from(folder: Path) -> Link:
     return lambda path: Path(os.path.relpath(path, folder)).as_posix()
 
 
-def main_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
+def main_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[str]:
     """A row for each trained row of the study, under the headings of their groups."""
     trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row)]
     default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
@@ -42,16 +42,19 @@ def main_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
         if outcome.row.group != group:
             group = outcome.row.group
             rows.append([f"**{_plain(group)}**", *[""] * (len(head) - 1)])
-        rows.append(_main_row(outcome, default, trained, link))
+        recipe = outcome.row.recipe_for(dataset)
+        linked = [] if recipe is None else [f"[{recipe.name}]({link(recipe)})"]
+        rows.append(_main_row(outcome, linked, default, trained, link))
     return _table(head, rows)
 
 
-def _main_row(outcome: Outcome, default: Outcome | None, trained: list[Outcome], link: Link) -> list[str]:
+def _main_row(
+    outcome: Outcome, recipe: list[str], default: Outcome | None, trained: list[Outcome], link: Link
+) -> list[str]:
     row = outcome.row
     assert isinstance(row, Row)
     model = [f"model.{key}={value}" for key, value in (row.model or {}).items()]
     changes = [f"`{_plain(change)}`" for change in (*model, *row.changes)]
-    recipe = [] if row.recipe is None else [f"[{row.recipe.name}]({link(row.recipe)})"]
     name = [_plain(row.title), ", ".join(recipe + changes) or "–"]
     if not outcome.records:
         return [*name, "diverged" if outcome.paths else "not run", *[""] * 8, _records(outcome, link)]

@@ -127,7 +127,8 @@ def _tables(study: Study, row: Row, dataset: str, seed: int) -> dict[str, dict[s
 
     A dataset that is no named one is a log: ``base.data.file``, with the name for ``{dataset}``.
     """
-    base = study.base if row.recipe is None else read_recipe(row.recipe)
+    recipe = row.recipe_for(dataset)
+    base = study.base if recipe is None else read_recipe(recipe)
     tables = {name: dict(table) for name, table in base.items()}
     if row.model is not None:
         tables["model"] = dict(row.model)
