@@ -10,6 +10,7 @@ STUDY = """
 title = "What decides"
 datasets = ["beauty", "toys"]
 seeds = [0, 1, 2]
+controls = ["sasrec", "deep"]
 [base.model]
 name = "diffrec"
 

@@ -39,6 +39,27 @@ def rows_of(text: str, heading: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in rows if not cells[0].startswith("---")}
 
 
+def test_the_first_line_says_whether_a_control_does_as_well(full):
+    head = " ".join(build(full).partition("**Setting.**")[0].split())
+    # SASRec's .0510 are 65 % above .0310; deep has one seed, .0200, far below by the pooled spread.
+    assert "# What decides **As good as the default, or better: SASRec on Amazon Beauty (+64.5 %).**" in head
+    assert "Below the default: deeper on Amazon Beauty (−35.5 %)." in head
+
+
+def test_no_first_line_without_controls_or_their_records(project):
+    project.add_seeds("default", [0.040, 0.041], [0.030, 0.031])
+    assert "the default:" not in build(project)
+    project.study.write_text(project.study.read_text().replace('controls = ["sasrec", "deep"]', ""))
+    project.add_seeds("sasrec", [0.060], [0.050], model="sasrec")
+    assert "the default:" not in build(project)
+
+
+def test_a_row_links_to_the_recipe_that_it_has_on_each_dataset(project):
+    text = project.study.read_text().replace('set = ["model.num_layers=4"]', 'recipe = "{dataset}-deep.toml"')
+    project.study.write_text(text)
+    assert rows_of(build(project), "## Amazon Toys")["deeper"][0] == "[toys-deep.toml](../../studies/toys-deep.toml)"
+
+
 def test_figures_are_means_and_spreads_over_the_recorded_seeds(full):
     rows = rows_of(build(full), "## Amazon Beauty")
     default = rows["the default"]

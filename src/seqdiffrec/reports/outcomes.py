@@ -77,6 +77,11 @@ class Difference:
     percent: float
     noise: float | None
 
+    @property
+    def is_below(self) -> bool:
+        """Whether it is lower by more than the spread over seeds explains."""
+        return self.percent < 0 and (self.noise is None or -self.percent >= 2 * self.noise)
+
     def __str__(self) -> str:
         if self.noise is None:
             return f"{signed(self.percent)} % (one seed, spread unknown)"

@@ -7,9 +7,9 @@ from typing import Any
 
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
-from seqdiffrec.reports.outcomes import DEFAULT, Outcome, load_outcomes, model_name
+from seqdiffrec.reports.outcomes import DEFAULT, TEST, Outcome, difference, load_outcomes, model_name
 from seqdiffrec.reports.plots import Plot, draw, make_plots
-from seqdiffrec.reports.study import Study, read_study
+from seqdiffrec.reports.study import Row, Study, read_study
 from seqdiffrec.reports.tables import Link, inference_table, links_from, main_table, pairs_table, paper_table
 
 _TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
@@ -92,6 +92,7 @@ def _compose(study: Study, study_path: Path, results: Path, out: Path) -> tuple[
         "",
         f"# {study.title}",
         "",
+        *_verdict(study, outcomes),
         *_setting(study, study_path, outcomes, link),
         "",
         *_READING.splitlines(),
@@ -113,6 +114,27 @@ def title_of(dataset: str) -> str:
 
 def _part(title: str, text: str, table: list[str]) -> list[str]:
     return ["", f"### {title}", "", *text.splitlines(), "", *table] if table else []
+
+
+def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
+    """Whether a control does as well as the default, by test NDCG@10, all items ranked; nothing without controls."""
+    as_well: list[str] = []
+    below: list[str] = []
+    for dataset, found in outcomes.items():
+        trained = [outcome for outcome in found if isinstance(outcome.row, Row)]
+        default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
+        for outcome in trained:
+            if default is not None and outcome.row.name in study.controls:
+                apart = difference(outcome, default, TEST, trained)
+                if apart is not None:
+                    place = below if apart.is_below else as_well
+                    place.append(f"{outcome.row.title} on {title_of(dataset)} ({apart})")
+    if not as_well and not below:
+        return []
+    parts = [f"**As good as the default, or better: {'; '.join(as_well)}.**"] if as_well else []
+    parts += [f"Below the default: {'; '.join(below)}."] if below else []
+    text = " ".join([*parts, "In percent of the default's test NDCG@10, all items ranked."])
+    return [*textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False), ""]
 
 
 def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]], link: Link) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
-_STUDY_KEYS = ("title", "datasets", "seeds", "base", "rows", "inference")
+_STUDY_KEYS = ("title", "datasets", "seeds", "base", "rows", "inference", "controls")
 _ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks")
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
@@ -69,6 +69,7 @@ class Study:
 
     base: the tables of a recipe, not yet checked as settings; without ``data.dataset`` and ``training.seed``. Empty
         where every row has a recipe of its own.
+    controls: names of rows that lack what the study is about; the page begins with whether one does as well.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Study:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     inference: tuple[InferenceRow, ...]
+    controls: tuple[str, ...]
 
     def record_path(self, results: Path, dataset: str, row_name: str, seed: int) -> Path:
         """Where the record of a row (or of an inference row) stands below the folder of results."""
@@ -123,7 +125,13 @@ def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
         if names.count(row_name) > 1:
             raise SettingError(f"two rows have the name {row_name!r}; records are named by it, so it must be unique")
     base = _base(values) if "base" in values or any(row.recipe is None for row in rows) else {}
-    return Study(name, _one(values, "title", str, ""), base, datasets, seeds, rows, inference)
+    controls = _several(values, "controls", str, "") if "controls" in values else ()
+    for control in controls:
+        if control not in (known := [row.name for row in rows]):
+            raise SettingError(
+                "controls: " + str(refuse_unknown(control, known)).replace("is not a setting", "is not a row")
+            )
+    return Study(name, _one(values, "title", str, ""), base, datasets, seeds, rows, inference, controls)
 
 
 def _base(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
