@@ -211,11 +211,11 @@ class DiffRec(SequenceModel):
         With 0 seeds zeros stand in place of all noise.
         """
         conditioned = self.denoiser.condition(batch, self.table)
-        total = torch.zeros((len(batch.targets), self.num_items), device=batch.tokens.device)
-        for seed in range(num_seeds) or (None,):
-            h0_hat = self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
-            total += self.table.logits(h0_hat, batch).softmax(-1)
-        return total / max(num_seeds, 1)
+        draws = (
+            self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
+            for seed in (range(num_seeds) or (None,))
+        )
+        return self.table.probabilities(draws, batch)
 
     def _sample(self, conditioned: Conditioned, count: int, seed: int | None) -> Float[Tensor, "P D"]:
         """From pure noise at step N to the predicted h_0."""

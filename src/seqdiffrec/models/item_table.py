@@ -1,6 +1,7 @@
 """Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, cast
 
 import torch
@@ -60,16 +61,29 @@ class ItemTable(nn.Module):
 
     def logits(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
         """``W h + b`` (Eq. 8) of each of the batch's targets; column j is item index j + 1."""
-        h, weight, bias = self._scorer(h)
-        logits = F.linear(h, weight, bias).float()
+        weight, bias = self._weights()
+        return self._logits(h, weight, bias, self._added(batch))[:, 1:]
+
+    def probabilities(self, draws: Iterable[Float[Tensor, "R D"]], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
+        """``softmax(W h + b)`` (Eq. 8) of each of the batch's targets, the mean over draws of h (Algorithm 3).
+
+        Column j is item index j + 1. Only one draw's scores are held besides the sum.
+        """
+        weight, bias = self._weights()
         added = self._added(batch)
-        if added is not None:
-            logits = logits.index_put((added.rows, added.items), added.values, accumulate=True)
-        return logits[:, 1:]
+        total, count = None, 0
+        for h in draws:
+            logits = self._logits(h, weight, bias, added)
+            logits[:, 0] = float("-inf")
+            probabilities = torch.softmax(logits, dim=-1)
+            total = probabilities if total is None else total.add_(probabilities)
+            count += 1
+        assert total is not None
+        return total.div_(count)[:, 1:]
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
-        h, weight, bias = self._scorer(h)
+        h, (weight, bias) = self._representation(h), self._weights()
         added = self._added(batch)
         loss = catalogue_cross_entropy(h, weight, bias, batch.targets, added)
         if self.label_smoothing == 0:
@@ -91,15 +105,24 @@ class ItemTable(nn.Module):
         norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
         return float(norms.mean())
 
-    def _scorer(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Representations, item weights and item biases whose products and sums are the scores."""
+    def _logits(self, h: Tensor, weight: Tensor, bias: Tensor | None, added: Added | None) -> Float32[Tensor, "R V1"]:
+        """Scores of all rows, with the padding's in column 0."""
+        logits = F.linear(self._representation(h), weight, bias).float()
+        if added is not None:
+            logits.index_put_((added.rows, added.items), added.values, accumulate=True)
+        return logits
+
+    def _representation(self, h: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
+        """What is multiplied with the items' weights: h, or its direction times the learned factor."""
+        return h if self.log_scale is None else F.normalize(h, dim=-1) * self.log_scale.exp()
+
+    def _weights(self) -> tuple[Float[Tensor, "V1 D"], Float[Tensor, " V1"] | None]:
+        """The items' weights, or their directions, and biases."""
         if self.output is None:
             weight, bias = self.embedding.weight, None
         else:
             weight, bias = self.output.weight, self.output.bias
-        if self.log_scale is None:
-            return h, weight, bias
-        return F.normalize(h, dim=-1) * self.log_scale.exp(), F.normalize(weight, dim=-1), bias
+        return (weight if self.log_scale is None else F.normalize(weight, dim=-1)), bias
 
     def _added(self, batch: RaggedBatch) -> Added | None:
         if self.seen_bias is None:
