@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from seqdiffrec import show
+from seqdiffrec import __version__, show
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
@@ -33,8 +33,18 @@ app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"seqdiffrec {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Sequential recommendation with diffusion models: from a log of (user, item, time) to what each takes next.
 
     Start with: seqdiffrec demo

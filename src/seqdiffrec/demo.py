@@ -11,8 +11,18 @@ from seqdiffrec.data import Dataset, load_dataset
 from seqdiffrec.evaluation import Evaluation
 from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec
 
-# Small enough for a few minutes on two cores. docs/attention.md says what a shared history is.
-SETTINGS = {"hidden_size": 64, "dropout": 0.1, "embedding_std": 0.1, "weight_std": 0.1, "epochs": 8, "patience": 3}
+# Small enough for a few minutes on two cores. docs/settings.md says what each does, docs/attention.md what a shared
+# history is.
+SETTINGS = {
+    "hidden_size": 64,
+    "dropout": 0.2,
+    "cosine_output": True,
+    "seen_bias": True,
+    "epochs": 8,
+    "decay": "cosine",
+    "learning_rate": 0.002,
+}
+DIFFREC = {"attention": "shared_history", "tied_output": True, "history_skip": True}
 USER = 196
 
 
@@ -23,7 +33,7 @@ def run_demo(out: Path) -> None:
     models: dict[str, Recommender] = {
         "popularity": Popularity(),
         "SASRec": SASRec(**SETTINGS),
-        "DiffRec, shared history": DiffRec(**SETTINGS, attention="shared_history", tied_output=True),
+        "DiffRec, shared history": DiffRec(**SETTINGS, **DIFFREC),
     }
     facts = {"command": f"seqdiffrec demo --out {shlex.quote(str(out))}", "data": {"dataset": "ml-100k"}}
     results: dict[str, Evaluation] = {}

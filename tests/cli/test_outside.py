@@ -8,6 +8,7 @@ import sys
 import pytest
 import typer
 
+import seqdiffrec
 from seqdiffrec import cli as command_line
 from seqdiffrec import show
 
@@ -24,6 +25,11 @@ def test_streams_and_exit_code_0(finished):
     assert good.returncode == 0
     assert len(json.loads(good.stdout)["recommendations"]) == 3
     assert good.stderr == "seqdiffrec: history 0: 1 of 2 items are unknown and skipped: '999'\n"
+
+
+def test_version():
+    said = run("--version")
+    assert (said.returncode, said.stdout) == (0, f"seqdiffrec {seqdiffrec.__version__}\n")
 
 
 def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):

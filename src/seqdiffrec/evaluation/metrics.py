@@ -30,7 +30,7 @@ def check_cutoff(k: object, num_items: int | None = None) -> None:
         ValueError: `k` is not an integer of at least 1, or is larger than the catalogue.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"a metric's K must be an integer of at least 1, not {k!r}")
+        raise ValueError(f"K, the number of items in a list, must be an integer of at least 1, not {k!r}")
     if num_items is not None and k > num_items:
         raise ValueError(f"K = {k} is larger than the catalogue of {num_items} items; take a K of at most {num_items}")
 
