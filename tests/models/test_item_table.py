@@ -39,12 +39,12 @@ def make(**settings: object) -> tuple[ItemTable, Tensor]:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("settings", VARIANTS)
-def test_the_loss_is_the_cross_entropy_of_the_logits(settings, smoothing):
+def test_the_loss_is_the_cross_entropy_of_the_probabilities(settings, smoothing):
     table, h = make(label_smoothing=smoothing, **settings)
     h.requires_grad_()
-    logits = table.logits(h, BATCH)
-    assert logits.shape == (3, ITEMS)
-    expected = F.cross_entropy(logits, BATCH.targets - 1, reduction="none", label_smoothing=smoothing)
+    scores = table.probabilities([h], BATCH).log()
+    assert scores.shape == (3, ITEMS)
+    expected = F.cross_entropy(scores, BATCH.targets - 1, reduction="none", label_smoothing=smoothing)
     loss = table.cross_entropy(h, BATCH)
     torch.testing.assert_close(loss, expected)
     upstream = torch.tensor([1.0, -0.5, 2.0])
@@ -62,11 +62,17 @@ def test_the_loss_is_the_cross_entropy_of_the_logits(settings, smoothing):
 
 def test_cosine_by_hand():
     table, h = make(cosine_output=True, tied_output=True)
-    logits = table.logits(h, BATCH)
-    for row in range(3):
-        for item in range(1, ITEMS + 1):
-            cosine = F.cosine_similarity(h[row], table.embedding.weight[item], dim=0)
-            assert logits[row, item - 1].item() == pytest.approx(COSINE_SCALE * cosine.item(), rel=1e-4, abs=1e-5)
+    cosines = F.cosine_similarity(h[:, None], table.embedding.weight[None, 1:], dim=-1)
+    expected = (COSINE_SCALE * cosines).softmax(-1)
+    torch.testing.assert_close(table.probabilities([h], BATCH), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_probabilities_of_several_draws_are_their_mean():
+    """The mean of the softmaxes, not the softmax of the mean (Algorithm 3)."""
+    table, h = make(seen_bias=True)
+    other = torch.randn(3, SIZE)
+    apart = [table.probabilities([one], BATCH) for one in (h, other)]
+    torch.testing.assert_close(table.probabilities([h, other], BATCH), (apart[0] + apart[1]) / 2)
 
 
 def test_seen_bias_by_hand():
@@ -80,7 +86,7 @@ def test_seen_bias_by_hand():
     extra[2, 1 - 1] = b[0]
     extra[:2, 6 - 1] += b[5]
     extra[:2, 3 - 1] += b[5]
-    torch.testing.assert_close(table.logits(h, BATCH), plain + extra)
+    torch.testing.assert_close(table.probabilities([h], BATCH), (plain + extra).softmax(-1))
 
 
 def test_seen_bias_starts_at_nothing():

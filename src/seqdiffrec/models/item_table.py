@@ -59,11 +59,6 @@ class ItemTable(nn.Module):
         """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
         return self.embedding(items)
 
-    def logits(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
-        """``W h + b`` (Eq. 8) of each of the batch's targets; column j is item index j + 1."""
-        weight, bias = self._weights()
-        return self._logits(h, weight, bias, self._added(batch))[:, 1:]
-
     def probabilities(self, draws: Iterable[Float[Tensor, "R D"]], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
         """``softmax(W h + b)`` (Eq. 8) of each of the batch's targets, the mean over draws of h (Algorithm 3).
 
@@ -79,7 +74,7 @@ class ItemTable(nn.Module):
             total = probabilities if total is None else total.add_(probabilities)
             count += 1
         assert total is not None
-        return total.div_(count)[:, 1:]
+        return (total / count)[:, 1:]
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
