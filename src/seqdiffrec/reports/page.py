@@ -154,7 +154,9 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
         for one in corpora
     )
     parts = [
-        f"**Setting.** {sizes}. {_size(first) if default else ''} {_split(first)} All items of the catalogue are",
+        f"**Setting.** {sizes}.",
+        *([_size(first)] if default else []),
+        f"{_split(first)} All items of the catalogue are",
         "ranked, none is sampled; ties count against the model. Seen items are kept in the ranking; where a column",
         f"says so, they are removed. Seeds {seeds}. The epoch is chosen by validation NDCG@10 with seen items kept;",
         f"test figures are those of that epoch. {_draws(records)} Precision: {_precisions(records)}.",
