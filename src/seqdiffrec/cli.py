@@ -8,12 +8,13 @@ import json
 import logging
 import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seqdiffrec import __version__, show
+from seqdiffrec import show
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
@@ -35,7 +36,7 @@ app.add_typer(results_app)
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"seqdiffrec {__version__}")
+        print(f"seqdiffrec {metadata.version('seqdiffrec')}")
         raise typer.Exit
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqdiffrec.data.batches import (
+    REMEMBERED,
     RaggedBatch,
     Windows,
     cut_windows,
@@ -220,22 +221,35 @@ def test_tensors_are_int64_and_move_together():
 
 @given(lengths, max_lengths, st.booleans(), st.integers(0, 99))
 def test_seen_items_by_brute_force(lengths, max_length, shared, seed):
-    """All that a target's user took before it, with how far back it is, or ``max_length - 1`` where it is not read."""
+    """All that a target's user took before it, with how far back it is, at most ``max_length - 1``."""
     sequences = with_lengths(lengths)
     windows = cut_windows(sequences, max_length, shared=shared, prefixes=True, rng=generator(seed))
     batch = window_batch(sequences, windows)
     found = sorted(zip(*(part.tolist() for part in batch.seen(max_length)), strict=True))
     expected = []
-    for number, (target, places) in enumerate(zip(batch.targets.tolist(), batch.places.tolist(), strict=True)):
+    for number, target in enumerate(batch.targets.tolist()):
         place = target - 1  # of the target in the flat array
         begin = max(start for start in sequences.starts.tolist() if start <= place)
-        backs = [place - 1 - at if place - at <= places else max_length - 1 for at in range(begin, place)]
-        expected += [(number, at + 1, back) for at, back in zip(range(begin, place), backs, strict=True)]
+        expected += [(number, at + 1, min(place - 1 - at, max_length - 1)) for at in range(begin, place)]
     assert found == sorted(expected)
 
 
-def test_seen_items_of_a_history_that_is_longer_than_what_is_read():
-    batch = history_batch(Sequences(np.array([7, 8, 9, 8, 5]), np.array([0, 4]), np.array([4, 5])), 3)
+def test_an_older_item_counts_once_where_it_stands_last():
+    histories = Sequences(np.array([7, 8, 7, 9, 8, 5]), np.array([0, 5]), np.array([5, 6]))
+    batch = history_batch(histories, 3)
     assert batch.tokens.tolist() == [9, 8, 5]
+    assert (batch.older.tolist(), batch.older_back.tolist(), batch.older_offsets.tolist()) == (
+        [8, 7],
+        [2, 1],
+        [0, 2, 2],
+    )
     found = sorted(zip(*(part.tolist() for part in batch.seen(3)), strict=True))
     assert found == [(0, 7, 2), (0, 8, 0), (0, 8, 2), (0, 9, 1), (1, 5, 0)]
+
+
+def test_no_more_than_so_many_older_items_are_remembered():
+    length = REMEMBERED + 10
+    items = np.arange(1, length + 1)
+    batch = history_batch(Sequences(items, np.array([0]), np.array([length])), 4)
+    assert batch.tokens.tolist() == [length - 2, length - 1, length]
+    assert batch.older.tolist() == list(range(8, length - 2))

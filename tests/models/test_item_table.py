@@ -9,14 +9,15 @@ from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig
 
 ITEMS, SIZE = 7, 4
-# Histories 3 4 3, with 6 3 too far back to be read, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
+# Histories 3 4 3, with 3 . 6 before what is read, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
 BATCH = RaggedBatch(
     tokens=torch.tensor([3, 4, 3, 1]),
     offsets=torch.tensor([0, 3, 4]),
     rows=torch.tensor([0, 0, 1]),
     places=torch.tensor([1, 3, 1]),
     targets=torch.tensor([5, 3, 1]),
-    older=torch.tensor([6, 3]),
+    older=torch.tensor([3, 6]),
+    older_back=torch.tensor([3, 1]),
     older_offsets=torch.tensor([0, 2, 2]),
 )
 VARIANTS = [
@@ -76,7 +77,7 @@ def test_the_probabilities_of_several_draws_are_their_mean():
 
 
 def test_seen_bias_by_hand():
-    """A number for each distance back and one for all that is older; an item that is there twice gets both."""
+    """A number for each distance back, the last for all that is further; an item that is there twice gets both."""
     table, h = make(seen_bias=True, tied_output=True)
     plain = h @ table.embedding.weight[1:].T
     b = SEEN_BIAS_SCALE * table.seen_bias
@@ -84,8 +85,9 @@ def test_seen_bias_by_hand():
     extra[0, 3 - 1] = b[0]
     extra[1, 3 - 1], extra[1, 4 - 1] = b[0] + b[2], b[1]
     extra[2, 1 - 1] = b[0]
-    extra[:2, 6 - 1] += b[5]
-    extra[:2, 3 - 1] += b[5]
+    extra[0, 6 - 1], extra[1, 6 - 1] = b[1], b[3]
+    extra[0, 3 - 1] += b[3]
+    extra[1, 3 - 1] += b[5]
     torch.testing.assert_close(table.probabilities([h], BATCH), (plain + extra).softmax(-1))
 
 

@@ -39,19 +39,31 @@ def rows_of(text: str, heading: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in rows if not cells[0].startswith("---")}
 
 
+def head_of(project) -> str:
+    return " ".join(build(project).partition("**Setting.**")[0].split())
+
+
 def test_the_first_line_says_whether_a_control_does_as_well(full):
-    head = " ".join(build(full).partition("**Setting.**")[0].split())
+    head = head_of(full)
     # SASRec's .0510 are 65 % above .0310; deep has one seed, .0200, far below by the pooled spread.
-    assert "# What decides **As good as the default, or better: SASRec on Amazon Beauty (+64.5 %).**" in head
+    assert "# What decides **Above the default: SASRec on Amazon Beauty (+64.5 %).**" in head
     assert "Below the default: deeper on Amazon Beauty (−35.5 %)." in head
+
+
+def test_what_the_spread_over_seeds_may_explain_counts_as_good(project):
+    project.add_seeds("default", [0.040], [0.0400])
+    project.add_seeds("sasrec", [0.040], [0.0399], model="sasrec")
+    said = "**As good as the default: SASRec on Amazon Beauty (−0.3 % (one seed, spread unknown)).**"
+    assert f"# What decides {said} In percent" in head_of(project)
 
 
 def test_no_first_line_without_controls_or_their_records(project):
     project.add_seeds("default", [0.040, 0.041], [0.030, 0.031])
-    assert "the default:" not in build(project)
-    project.study.write_text(project.study.read_text().replace('controls = ["sasrec", "deep"]', ""))
+    assert head_of(project).endswith("# What decides")
     project.add_seeds("sasrec", [0.060], [0.050], model="sasrec")
-    assert "the default:" not in build(project)
+    assert not head_of(project).endswith("# What decides")
+    project.study.write_text(project.study.read_text().replace('controls = ["sasrec", "deep"]', ""))
+    assert head_of(project).endswith("# What decides")
 
 
 def test_a_row_links_to_the_recipe_that_it_has_on_each_dataset(project):

@@ -108,7 +108,12 @@ recipe = "../recipes/{dataset}-mine.toml"
         ('name = "seeds-1"', 'name = "../up"', r"inference\[1\]\.name is '\.\./up'"),
         ('name = "sasrec"\n', 'name = "SASRec"\n', r"rows\[2\]\.name is 'SASRec'"),
         ('title = "What decides"', "", "title is missing"),
-        ('title = "What decides"', 'title = "x"\ncontrols = ["sasrek"]', "controls: sasrek is not a row; did you mean"),
+        (
+            'title = "What decides"',
+            'title = "x"\ncontrols = ["sasrek"]',
+            "sasrek cannot be one; did you mean sasrec",
+        ),
+        ('title = "What decides"', 'title = "x"\ncontrols = ["default"]', "default cannot be one; known are"),
         ('datasets = ["beauty", "toys"]', "datasets = []", "datasets is empty"),
         ('datasets = ["beauty", "toys"]', 'datasets = ["../x"]', r"datasets is '\.\./x'"),
         ('datasets = ["toys"]', 'datasets = ["ml-1m"]', r"rows\[2\]\.datasets names 'ml-1m'"),

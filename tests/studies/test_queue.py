@@ -84,6 +84,9 @@ set = ["model.dropout=0.4"]
     config = job.config
     assert (config.data.dataset, config.training.seed, config.training.epochs) == ("beauty", 1, 7)
     assert (config.model_name, config.model["num_layers"], config.model["dropout"]) == ("sasrec", 1, 0.4)
+    recipe.write_text("epochs = 7\n")
+    with pytest.raises(SettingError, match=r"row mine: epochs must be a table .*mine-beauty\.toml"):
+        queue_of(text)
     recipe.unlink()
     with pytest.raises(SettingError, match=r"recipe mine-beauty\.toml cannot be read"):
         queue_of(text)

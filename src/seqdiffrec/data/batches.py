@@ -15,6 +15,10 @@ from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
 
+# How many places before the visible history are known: nearly everybody's whole past, and a bound to what the longest
+# sequences cost.
+REMEMBERED = 2000
+
 
 @dataclass(frozen=True)
 class RaggedBatch:
@@ -23,8 +27,9 @@ class RaggedBatch:
     Target r belongs to sequence ``rows[r]`` and sees its first ``places[r]`` items,
     ``tokens[offsets[rows[r]] : offsets[rows[r]] + places[r]]``. At inference ``targets`` holds 0: not known.
 
-    ``older[older_offsets[b] : older_offsets[b + 1]]`` are the items of sequence b before its first token: too far back
-    to be read, but known to have been taken.
+    ``older[older_offsets[b] : older_offsets[b + 1]]`` are the items of sequence b before its first token, each once:
+    too far back to be read, but known to have been taken, ``older_back`` places before the first token (1 for the one
+    right before it). At most the last `REMEMBERED` places count.
     """
 
     tokens: Int64[Tensor, " M"]
@@ -33,6 +38,7 @@ class RaggedBatch:
     places: Int64[Tensor, " R"]
     targets: Int64[Tensor, " R"]
     older: Int64[Tensor, " O"]
+    older_back: Int64[Tensor, " O"]
     older_offsets: Int64[Tensor, " B_plus_1"]
 
     @property
@@ -49,15 +55,19 @@ class RaggedBatch:
     def seen(self, max_length: int) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
         """Each (target, item taken before it): the target 0..R-1, the item index, and how far back, 0 for the newest.
 
-        All that is older than the tokens, wherever they begin, is ``max_length - 1`` back.
+        All that is ``max_length - 1`` back or further counts as that.
         """
         target, place = _spread(self.places)
         item = self.tokens[self.offsets[self.rows[target]] + place]
-        counts = self.older_offsets.diff()[self.rows]
-        older_target, older_place = _spread(counts)
-        older_item = self.older[self.older_offsets[self.rows[older_target]] + older_place]
-        back = torch.cat([self.places[target] - 1 - place, torch.full_like(older_item, max_length - 1)])
-        return torch.cat([target, older_target]), torch.cat([item, older_item]), back
+        back = self.places[target] - 1 - place
+        older_target, number = _spread(self.older_offsets.diff()[self.rows])
+        older = self.older_offsets[self.rows[older_target]] + number
+        older_back = (self.places[older_target] - 1 + self.older_back[older]).clamp(max=max_length - 1)
+        return (
+            torch.cat([target, older_target]),
+            torch.cat([item, self.older[older]]),
+            torch.cat([back, older_back]),
+        )
 
     def repeat_targets(self, times: int) -> "RaggedBatch":
         """Every target ``times`` times over the same histories: all of them once, then all of them again."""
@@ -156,8 +166,7 @@ def window_batch(sequences: Sequences, windows: Windows) -> RaggedBatch:
         rows=rows,
         places=target - windows.start[rows],
         targets=sequences.items[target],
-        older=sequences.items[_ranges(windows.begin, windows.start)],
-        older_offsets=_offsets(windows.start - windows.begin),
+        **_older(sequences.items, windows.begin, windows.start),
     )
 
 
@@ -171,8 +180,7 @@ def history_batch(histories: Sequences, max_length: int) -> RaggedBatch:
         rows=np.arange(len(histories)),
         places=lengths,
         targets=np.zeros(len(histories)),
-        older=histories.items[_ranges(histories.starts, starts)],
-        older_offsets=_offsets(starts - histories.starts),
+        **_older(histories.items, histories.starts, starts),
     )
 
 
@@ -181,6 +189,24 @@ def _ranges(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.in
     lengths = ends - starts
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum(), dtype=np.int64)
+
+
+def _older(
+    items: NDArray[np.int32], begin: NDArray[np.int64], start: NDArray[np.int64]
+) -> dict[str, NDArray[np.int64]]:
+    """What stands in ``items[begin:start]`` of each sequence, each item where it stands last."""
+    begin = np.maximum(begin, start - REMEMBERED)
+    place = _ranges(begin, start)[::-1]  # the newest first
+    row = np.repeat(np.arange(len(start)), start - begin)[::-1]
+    older = items[place].astype(np.int64)
+    pair = row * (older.max(initial=0) + 1) + older
+    newest = np.sort(np.unique(pair, return_index=True)[1])[::-1]
+    row, place, older = row[newest], place[newest], older[newest]
+    return {
+        "older": older,
+        "older_back": start[row] - place,
+        "older_offsets": _offsets(np.bincount(row, minlength=len(start))),
+    }
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

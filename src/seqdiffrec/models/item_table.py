@@ -28,9 +28,9 @@ class ItemTableConfig(ModelConfig):
     tied_output: items are scored by their own embeddings, without a bias; otherwise by a weight and bias of their own.
     cosine_output: an item's score is the cosine between the representation and its vector, times a learned factor.
     label_smoothing: share of the target's weight that is spread evenly over the catalogue.
-    seen_bias: a learned number for each distance back, and one for all that lies further back than the model reads, is
-        added to the scores of the items that the history holds. It learns from the data whether people take an item
-        again.
+    seen_bias: a learned number for each distance back, the last one for all from T - 1 places on, is added to the
+        scores of the items that the history holds (`RaggedBatch.seen`). It learns from the data whether people take an
+        item again.
     """
 
     embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02

@@ -11,7 +11,6 @@ from seqdiffrec.models.settings import SettingError
 from seqdiffrec.reports.record import read_record
 from seqdiffrec.reports.study import InferenceRow, Row, Study
 
-DEFAULT = "default"  # the row that the others are held against
 _NEEDED = ("settings", "corpus", "machine", "revision", "training_seconds", "seeds_averaged", "validation", "test")
 _NAMES = {"diffrec": "DiffRec", "sasrec": "SASRec", "popularity": "popularity"}
 
@@ -78,14 +77,14 @@ class Difference:
     noise: float | None
 
     @property
-    def is_below(self) -> bool:
-        """Whether it is lower by more than the spread over seeds explains."""
-        return self.percent < 0 and (self.noise is None or -self.percent >= 2 * self.noise)
+    def is_clear(self) -> bool:
+        """Whether it is more than the spread over seeds explains; not where that is unknown."""
+        return self.noise is not None and abs(self.percent) >= 2 * self.noise
 
     def __str__(self) -> str:
         if self.noise is None:
             return f"{signed(self.percent)} % (one seed, spread unknown)"
-        return f"{signed(self.percent)} %" + (" (no difference)" if abs(self.percent) < 2 * self.noise else "")
+        return f"{signed(self.percent)} %" + ("" if self.is_clear else " (no difference)")
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
-from seqdiffrec.reports.outcomes import DEFAULT, TEST, Outcome, difference, load_outcomes, model_name
+from seqdiffrec.reports.outcomes import TEST, Outcome, difference, load_outcomes, model_name
 from seqdiffrec.reports.plots import Plot, draw, make_plots
-from seqdiffrec.reports.study import Row, Study, read_study
+from seqdiffrec.reports.study import DEFAULT, Row, Study, read_study
 from seqdiffrec.reports.tables import Link, inference_table, links_from, main_table, pairs_table, paper_table
 
 _TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
@@ -118,8 +118,8 @@ def _part(title: str, text: str, table: list[str]) -> list[str]:
 
 def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
     """Whether a control does as well as the default, by test NDCG@10, all items ranked; nothing without controls."""
-    as_well: list[str] = []
-    below: list[str] = []
+    kinds: dict[str, list[str]] = {"**Above the default": [], "**As good as the default": [], "Below the default": []}
+    above, as_good, below = kinds.values()
     for dataset, found in outcomes.items():
         trained = [outcome for outcome in found if isinstance(outcome.row, Row)]
         default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
@@ -127,12 +127,13 @@ def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
             if default is not None and outcome.row.name in study.controls:
                 apart = difference(outcome, default, TEST, trained)
                 if apart is not None:
-                    place = below if apart.is_below else as_well
+                    place = as_good if not apart.is_clear else above if apart.percent > 0 else below
                     place.append(f"{outcome.row.title} on {title_of(dataset)} ({apart})")
-    if not as_well and not below:
+    parts = [
+        f"{kind}: {'; '.join(rows)}.{'**' if kind.startswith('**') else ''}" for kind, rows in kinds.items() if rows
+    ]
+    if not parts:
         return []
-    parts = [f"**As good as the default, or better: {'; '.join(as_well)}.**"] if as_well else []
-    parts += [f"Below the default: {'; '.join(below)}."] if below else []
     text = " ".join([*parts, "In percent of the default's test NDCG@10, all items ranked."])
     return [*textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False), ""]
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports.outcomes import DEFAULT, TEST, VALIDATION, Difference, Outcome, difference
+from seqdiffrec.reports.outcomes import TEST, VALIDATION, Difference, Outcome, difference
 from seqdiffrec.reports.record import course
-from seqdiffrec.reports.study import Row
+from seqdiffrec.reports.study import DEFAULT, Row
 
 _MOST_LINES = 8
 _LOOKS = 1  # raised when the drawing changes, so that all plots are drawn again

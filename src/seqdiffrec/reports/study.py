@@ -18,6 +18,7 @@ _ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datas
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
 _PER_RUN = {"data.dataset": "datasets", "training.seed": "seeds"}  # these the study sets itself
+DEFAULT = "default"  # the row that the others are held against
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _T = TypeVar("_T")
 
@@ -125,13 +126,24 @@ def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
         if names.count(row_name) > 1:
             raise SettingError(f"two rows have the name {row_name!r}; records are named by it, so it must be unique")
     base = _base(values) if "base" in values or any(row.recipe is None for row in rows) else {}
-    controls = _several(values, "controls", str, "") if "controls" in values else ()
-    for control in controls:
-        if control not in (known := [row.name for row in rows]):
-            raise SettingError(
-                "controls: " + str(refuse_unknown(control, known)).replace("is not a setting", "is not a row")
-            )
+    controls = _controls(values, rows)
     return Study(name, _one(values, "title", str, ""), base, datasets, seeds, rows, inference, controls)
+
+
+def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[str, ...]:
+    if "controls" not in values:
+        return ()
+    names = [row.name for row in rows]
+    if DEFAULT not in names:
+        raise SettingError(f"controls are held against the row named {DEFAULT!r}, and there is none; leave them out")
+    controls = _several(values, "controls", str, "")
+    for control in controls:
+        if control == DEFAULT or control not in names:
+            known = [name for name in names if name != DEFAULT]
+            raise SettingError(
+                f"controls: {refuse_unknown(control, known)}".replace("is not a setting", "cannot be one")
+            )
+    return controls
 
 
 def _base(values: dict[str, Any]) -> dict[str, dict[str, Any]]:

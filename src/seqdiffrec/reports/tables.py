@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from seqdiffrec.evaluation.significance import mean_and_spread, paired_bootstrap, paired_ranks
-from seqdiffrec.reports.outcomes import DEFAULT, TEST, VALIDATION, Measure, Outcome, difference, signed
+from seqdiffrec.reports.outcomes import TEST, VALIDATION, Measure, Outcome, difference, signed
 from seqdiffrec.reports.paper import METRICS, table2
-from seqdiffrec.reports.study import InferenceRow, Row
+from seqdiffrec.reports.study import DEFAULT, InferenceRow, Row
 
 Link = Callable[[Path], str]
 """From a file to how the page links to it."""

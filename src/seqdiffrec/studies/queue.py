@@ -128,8 +128,10 @@ def _tables(study: Study, row: Row, dataset: str, seed: int) -> dict[str, dict[s
     A dataset that is no named one is a log: ``base.data.file``, with the name for ``{dataset}``.
     """
     recipe = row.recipe_for(dataset)
-    base = study.base if recipe is None else read_recipe(recipe)
-    tables = {name: dict(table) for name, table in base.items()}
+    try:
+        tables = with_changes(study.base if recipe is None else read_recipe(recipe), [])
+    except SettingError as error:
+        raise SettingError(f"row {row.name}: {error}" + (f" (in {recipe})" if recipe else "")) from error
     if row.model is not None:
         tables["model"] = dict(row.model)
     tables.setdefault("training", {})["seed"] = seed

@@ -40,7 +40,8 @@ class Range:
         """Whether the value is one of these."""
         if self.choices:
             return value in self.choices
-        return _is_number(value) and self.low <= value <= self.high
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return _is_number(value) and self.low <= value <= self.high and (isinstance(value, int) or not whole)
 
     def ends(self) -> tuple[Value, ...]:
         """All choices, or the two ends."""
