@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seqdiffrec.losses import Added, catalogue_cross_entropy
+from seqdiffrec.losses import Added, catalogue_cross_entropy, full
 
 
 def inputs(rows: int = 7, size: int = 5, num_items: int = 9, dtype: torch.dtype = torch.float64, scale: float = 1.0):
@@ -107,3 +107,46 @@ def test_added_scores_and_their_gradients():
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [full.KEPT, 0], ids=["kept", "computed again"])
+@pytest.mark.parametrize("scale", [1.0, 100.0], ids=["plain", "shifted by the largest"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_many_tiles_with_all_terms_are_torchs(monkeypatch, kept, scale, smoothing):
+    """99 items in tiles of 32: an entry's added score, the target and the padding fall into different ones."""
+    monkeypatch.setattr(full, "TILE", {"cpu": 1})
+    monkeypatch.setattr(full, "KEPT", kept)
+    h, weight, bias, targets = inputs(rows=40, num_items=98, scale=scale)
+    draw = torch.Generator().manual_seed(3)
+    rows = torch.randint(0, 40, (200,), generator=draw)
+    items = torch.cat([torch.randint(1, 99, (160,), generator=draw), targets[rows[160:]]])
+    values = torch.randn(200, generator=draw, dtype=torch.float64, requires_grad=True)
+    dense = torch.zeros(40, 98, dtype=torch.float64).index_put((rows, items - 1), values, accumulate=True)
+    scores = F.linear(h, weight[1:], bias[1:]) + dense
+    theirs = F.cross_entropy(scores, targets - 1, reduction="none", label_smoothing=smoothing)
+    ours = catalogue_cross_entropy(h, weight, bias, targets, Added(rows, items, values), smoothing)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    upstream = torch.linspace(-1, 2, 40, dtype=torch.float64)
+    for one, other in zip(
+        torch.autograd.grad(ours, [h, weight, bias, values], upstream),
+        torch.autograd.grad(theirs, [h, weight, bias, values], upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_scores_far_below_zero_do_not_vanish():
+    """All exponentials of one row are 0 in float32; its neighbours are as they were."""
+    h, weight, _, targets = inputs(dtype=torch.float32)
+    every = torch.cartesian_prod(torch.tensor([3]), torch.arange(1, 10))
+    added = Added(every[:, 0], every[:, 1], torch.full((9,), -500.0))
+    loss = catalogue_cross_entropy(h, weight, None, targets, added)
+    torch.testing.assert_close(loss, reference(h, weight, None, targets), rtol=1e-4, atol=1e-4)
+
+
+def test_a_confident_prediction_in_bfloat16_is_within_one_rounding_of_zero():
+    h = torch.full((3, 2), 3.3)
+    weight = torch.tensor([[0.0, 0.0], [3.3, 3.3], [-3.0, -3.0]])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = catalogue_cross_entropy(h, weight, None, torch.tensor([1, 1, 1]))
+    assert loss.tolist() == pytest.approx([0.0] * 3, abs=2**-8)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from seqdiffrec.models.attention import RaggedAttention
-from seqdiffrec.models.encoder import Encoder, EncoderConfig, EncoderLayer, initialize
+from seqdiffrec.models.encoder import ROWS, Encoder, EncoderConfig, EncoderLayer, initialize, whole
 
 LENGTHS = [5, 1, 9, 3, 12]
 
@@ -175,3 +175,24 @@ def test_slopes_start_as_published_and_learn():
     x = torch.randn(len(rows), 16)
     encoder.causal(x, rows, places, offsets, torch.arange(len(x))).square().sum().backward()
     assert (slopes.grad != 0).all()
+
+
+@pytest.mark.parametrize("count", [1, ROWS - 1, ROWS, ROWS + 1])
+def test_rows_are_made_up_and_cut_off_again(count):
+    linear, x = nn.Linear(4, 3), torch.randn(count, 4, requires_grad=True)
+    counts = []
+
+    def counted(rows: Tensor) -> Tensor:
+        counts.append(len(rows))
+        return linear(rows)
+
+    made_up = whole(counted, x)
+    assert counts == [ROWS * -(-count // ROWS)]
+    torch.testing.assert_close(made_up, linear(x))
+    wanted = [x, linear.weight, linear.bias]
+    for ours, theirs in zip(
+        torch.autograd.grad(made_up.square().sum(), wanted),
+        torch.autograd.grad(linear(x).square().sum(), wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig
+from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig, directions
 
 ITEMS, SIZE = 7, 4
 # Histories 3 4 3, with 3 . 6 before what is read, and 1; targets 5 after 3, 3 after 3 4 3, and 1 after 1.
@@ -94,3 +94,17 @@ def test_seen_bias_by_hand():
 def test_seen_bias_starts_at_nothing():
     table = ItemTable(ItemTableConfig(max_length=6, seen_bias=True), ITEMS, SIZE)
     assert table.seen_bias.shape == (6,) and not table.seen_bias.any()
+
+
+def test_directions_are_torchs_normalize_and_zeros_stay():
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        x[2] = 0
+    results = []
+    for function in (directions, lambda x: F.normalize(x, dim=-1)):
+        unit = function(x)
+        (gradient,) = torch.autograd.grad(unit, x, torch.arange(20, dtype=torch.float64).view(5, 4))
+        results.append((unit, gradient[[0, 1, 3, 4]]))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not directions(x)[2].any()

@@ -5,7 +5,7 @@ the output projection and the feed-forward part.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, NamedTuple, Self, cast
 
 import torch
@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from seqdiffrec.models.attention import RaggedAttention, dropout
 from seqdiffrec.models.base import ModelConfig
 from seqdiffrec.models.frequency import FrequencyFilter
+
+# Rows of a linear layer's input are made up to whole multiples of this.
+ROWS = 32
 
 
 class Memory(NamedTuple):
@@ -169,7 +172,8 @@ class EncoderLayer(nn.Module):
 
     def remember(self, x: Float[Tensor, "m D"]) -> Memory:
         """Take in places that are to be attended to."""
-        key, value = self.key_value(self._enter(x)).unflatten(-1, (2, self.num_heads, -1)).unbind(1)
+        key_value = cast(Tensor, whole(self.key_value, self._enter(x)).unflatten(-1, (2, self.num_heads, -1)))
+        key, value = key_value.unbind(1)
         return Memory(x, key, value)
 
     def forward(
@@ -178,22 +182,33 @@ class EncoderLayer(nn.Module):
         """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
         rate = self.rate if self.training else 0.0
         entered = self._enter(x)
-        query = self.query(entered).unflatten(-1, (self.num_heads, -1))
+        query = cast(Tensor, whole(self.query, entered).unflatten(-1, (self.num_heads, -1)))
         itself = None if own is None else (own.key, own.value)
         slopes = None if self.log_slopes is None else self.log_slopes.exp()
-        mixed = self.output(attention(query, memory.key, memory.value, itself, rate, slopes).flatten(1))
+        mixed = whole(self.output, attention(query, memory.key, memory.value, itself, rate, slopes).flatten(1))
         if self.filter is not None:
             assert own is not None, "the filter is causal"
             filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)
             mixed = torch.lerp(mixed, filtered.to(mixed.dtype), self.filter_share)
         x = x + dropout(mixed, rate)
         x = x if self.norm_first else self.attention_norm(x)
-        wide = self.activation(self.wide(self.feed_forward_norm(x) if self.norm_first else x))
-        x = x + dropout(self.narrow(wide), rate)
+        x = x + dropout(whole(self._feed_forward, self.feed_forward_norm(x) if self.norm_first else x), rate)
         return x if self.norm_first else self.feed_forward_norm(x)
 
     def _enter(self, x: Tensor) -> Tensor:
         return self.attention_norm(x) if self.norm_first else x
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.narrow(self.activation(self.wide(x)))
+
+
+def whole(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n D"]) -> Tensor:
+    """A function of single rows, given a whole multiple of `ROWS` rows: zeros are put at the end and cut off again.
+
+    No two batches have as many tokens, and in bfloat16 the matrix library compiles a kernel for each number that it
+    has not met.
+    """
+    return function(F.pad(x, (0, 0, 0, -len(x) % ROWS)))[: len(x)]
 
 
 def initialize(module: nn.Module, weight_std: float, embedding_std: float) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -78,22 +78,10 @@ class ItemTable(nn.Module):
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
-        h, (weight, bias) = self._representation(h), self._weights()
-        added = self._added(batch)
-        loss = catalogue_cross_entropy(h, weight, bias, batch.targets, added)
-        if self.label_smoothing == 0:
-            return loss
-        # The smoothed loss is (1 - s) of the target's and s of the mean over all items': log-normalisers cancel.
-        h = h.float()
-        at_target = (h * weight[batch.targets]).sum(-1)
-        mean = (h * weight[1:].mean(0)).sum(-1)  # as a product of matrices it would run in autocast's type
-        if bias is not None:
-            at_target, mean = at_target + bias[batch.targets], mean + bias[1:].mean()
-        if added is not None:
-            is_target = added.items == batch.targets[added.rows]
-            at_target = at_target.index_add(0, added.rows, added.values * is_target)
-            mean = mean.index_add(0, added.rows, added.values / (len(weight) - 1))
-        return loss + self.label_smoothing * (at_target - mean)
+        weight, bias = self._weights()
+        return catalogue_cross_entropy(
+            self._representation(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
+        )
 
     def mean_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
@@ -109,7 +97,7 @@ class ItemTable(nn.Module):
 
     def _representation(self, h: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
         """What is multiplied with the items' weights: h, or its direction times the learned factor."""
-        return h if self.log_scale is None else F.normalize(h, dim=-1) * self.log_scale.exp()
+        return h if self.log_scale is None else directions(h) * self.log_scale.exp()
 
     def _weights(self) -> tuple[Float[Tensor, "V1 D"], Float[Tensor, " V1"] | None]:
         """The items' weights, or their directions, and biases."""
@@ -117,10 +105,31 @@ class ItemTable(nn.Module):
             weight, bias = self.embedding.weight, None
         else:
             weight, bias = self.output.weight, self.output.bias
-        return (weight if self.log_scale is None else F.normalize(weight, dim=-1)), bias
+        return (weight if self.log_scale is None else directions(weight)), bias
 
     def _added(self, batch: RaggedBatch) -> Added | None:
         if self.seen_bias is None:
             return None
         rows, items, back = batch.seen(len(self.seen_bias))
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
+
+
+def directions(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+    """Rows scaled to length 1, zeros as they are: torch's `normalize`, whose backward pass is slow."""
+    return cast(Tensor, _Directions.apply(x))
+
+
+class _Directions(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        inverse = cast(Tensor, torch.linalg.vector_norm(x, dim=-1, keepdim=True)).clamp_(min=1e-12).reciprocal_()
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        unit, inverse = ctx.saved_tensors
+        along = (gradient * unit).sum(-1, keepdim=True)
+        return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse)
