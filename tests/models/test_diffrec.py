@@ -31,7 +31,7 @@ from tests.models.tiny import (
 def test_eq08_softmax_of_Wh_plus_b_by_hand(tied):  # noqa: N802
     model = make(tied_output=tied)
     h, batch = draw(3, SIZE), replace(training_batch(*LISTS), targets=torch.tensor([1, ITEMS, 4]))
-    torch.testing.assert_close(model.table.probabilities([h], batch), probabilities(model, h), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(model.table.probabilities(h[None], batch), probabilities(model, h), rtol=1e-5, atol=1e-7)
     assert any(name.startswith("table.output") for name, _ in model.named_parameters()) != tied
     loss = model.table.cross_entropy(h, batch)
     expected = -probabilities(model, h)[[0, 1, 2], [0, ITEMS - 1, 3]].log()

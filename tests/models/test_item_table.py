@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.models import item_table
 from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig, directions
 
 ITEMS, SIZE = 7, 4
@@ -43,7 +44,7 @@ def make(**settings: object) -> tuple[ItemTable, Tensor]:
 def test_the_loss_is_the_cross_entropy_of_the_probabilities(settings, smoothing):
     table, h = make(label_smoothing=smoothing, **settings)
     h.requires_grad_()
-    scores = table.probabilities([h], BATCH).log()
+    scores = table.probabilities(h[None], BATCH).log()
     assert scores.shape == (3, ITEMS)
     expected = F.cross_entropy(scores, BATCH.targets - 1, reduction="none", label_smoothing=smoothing)
     loss = table.cross_entropy(h, BATCH)
@@ -65,15 +66,24 @@ def test_cosine_by_hand():
     table, h = make(cosine_output=True, tied_output=True)
     cosines = F.cosine_similarity(h[:, None], table.embedding.weight[None, 1:], dim=-1)
     expected = (COSINE_SCALE * cosines).softmax(-1)
-    torch.testing.assert_close(table.probabilities([h], BATCH), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(table.probabilities(h[None], BATCH), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_probabilities_of_several_draws_are_their_mean():
     """The mean of the softmaxes, not the softmax of the mean (Algorithm 3)."""
     table, h = make(seen_bias=True)
     other = torch.randn(3, SIZE)
-    apart = [table.probabilities([one], BATCH) for one in (h, other)]
-    torch.testing.assert_close(table.probabilities([h, other], BATCH), (apart[0] + apart[1]) / 2)
+    apart = [table.probabilities(one[None], BATCH) for one in (h, other)]
+    torch.testing.assert_close(table.probabilities(torch.stack([h, other]), BATCH), (apart[0] + apart[1]) / 2)
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+def test_targets_one_at_a_time_have_the_same_probabilities(monkeypatch, settings):
+    table, h = make(**settings)
+    draws = torch.stack([h, torch.randn(3, SIZE)])
+    together = table.probabilities(draws, BATCH)
+    monkeypatch.setattr(item_table, "SCORES_AT_ONCE", 1)
+    torch.testing.assert_close(table.probabilities(draws, BATCH), together)
 
 
 def test_seen_bias_by_hand():
@@ -88,7 +98,7 @@ def test_seen_bias_by_hand():
     extra[0, 6 - 1], extra[1, 6 - 1] = b[1], b[3]
     extra[0, 3 - 1] += b[3]
     extra[1, 3 - 1] += b[5]
-    torch.testing.assert_close(table.probabilities([h], BATCH), (plain + extra).softmax(-1))
+    torch.testing.assert_close(table.probabilities(h[None], BATCH), (plain + extra).softmax(-1))
 
 
 def test_seen_bias_starts_at_nothing():

@@ -6,6 +6,7 @@ their noised representations and diffusion steps to the predicted clean ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -24,7 +25,8 @@ class Conditioned:
     h0: clean representation of each noised place; zeros where it is not known (the target, at inference).
     of_target: the target, 0..R-1, whose example each noised place belongs to.
     back: how many places each noised place stands before its target, 0 for the target itself.
-    denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``.
+    denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``. It also takes S
+        draws at once, one after another: S P places and S R steps.
     read_history: the state of the newest item that each target sees, as a causal model has it; None where the history
         sees the target.
     """
@@ -32,7 +34,7 @@ class Conditioned:
     h0: Float[Tensor, "P D"]
     of_target: Int64[Tensor, " P"]
     back: Int64[Tensor, " P"]
-    denoise: Callable[[Float[Tensor, "P D"], Int64[Tensor, " R"]], Float[Tensor, "P D"]]
+    denoise: Callable[[Float[Tensor, "SP D"], Int64[Tensor, " SR"]], Float[Tensor, "SP D"]]
     read_history: Callable[[], Float[Tensor, "R D"]] | None = None
 
 
@@ -112,12 +114,16 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
         items[is_target], items[~is_target] = batch.targets, batch.tokens
         noised = torch.nonzero(back < self.noised_items).squeeze(1)
         h0 = table.embed(items)
+        last = batch.lengths[rows]
 
-        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+        def denoise_one(hn: Tensor, step: Tensor) -> Tensor:
             h = h0.index_copy(0, noised, hn)
-            last = batch.lengths[rows]
             h = self._add_position(h, last - back, last) + self.step_table[step[rows]]
             return self.encoder.bidirectional(h, rows, offsets, noised)
+
+        def denoise(hn: Tensor, step: Tensor) -> Tensor:
+            draws = hn.view(-1, len(noised), hn.shape[1])
+            return torch.cat([denoise_one(*draw) for draw in zip(draws, step.view(len(draws), -1), strict=True)])
 
         return Conditioned(h0[noised], rows[noised], back[noised], denoise)
 
@@ -146,7 +152,10 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         lengths = batch.lengths
         clean = self._add_position(clean, places, lengths[rows])
         history = self.encoder.encode_history(clean, rows, places, batch.offsets)
-        attention = RaggedAttention(batch.rows, batch.places, batch.offsets)
+
+        @cache
+        def attention_of(draws: int) -> RaggedAttention:
+            return RaggedAttention(batch.rows.repeat(draws), batch.places.repeat(draws), batch.offsets)
 
         def read_history() -> Tensor:
             newest = batch.offsets[batch.rows] + batch.places - 1
@@ -155,9 +164,12 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
         state = None if self.gate is None else read_history()
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            h = self._add_position(hn, batch.places, lengths[batch.rows]) + self.step_table[step]
+            attention = attention_of(len(hn) // len(batch.targets))
+            h = self._add_position(hn, attention.places, lengths[attention.rows]) + self.step_table[step]
             h = self.encoder.attend_to_history(h, history, attention)
-            return h if state is None or self.gate is None else state + self.gate * h
+            if state is None or self.gate is None:
+                return h
+            return state.repeat(len(h) // len(state), 1) + self.gate * h
 
         of_target = torch.arange(len(batch.rows), device=batch.rows.device)
         return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise, read_history)

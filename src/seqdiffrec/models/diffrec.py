@@ -211,25 +211,25 @@ class DiffRec(SequenceModel):
         With 0 seeds zeros stand in place of all noise.
         """
         conditioned = self.denoiser.condition(batch, self.table)
-        draws = (
-            self._sample(conditioned, len(batch.targets), seed)[conditioned.back == 0]
-            for seed in (range(num_seeds) or (None,))
-        )
-        return self.table.probabilities(draws, batch)
+        draws = self._sample(conditioned, len(batch.targets), num_seeds)
+        draws = draws.view(-1, len(conditioned.back), self.config.hidden_size)
+        return self.table.probabilities(draws[:, conditioned.back == 0], batch)
 
-    def _sample(self, conditioned: Conditioned, count: int, seed: int | None) -> Float[Tensor, "P D"]:
-        """From pure noise at step N to the predicted h_0."""
+    def _sample(self, conditioned: Conditioned, count: int, num_seeds: int) -> Float[Tensor, "SP D"]:
+        """From pure noise at step N to the predicted h_0, of all seeds one after another; all in one call of f."""
         config, device = self.config, conditioned.back.device
         places = int(conditioned.back.max()) + 1
 
         def noise(step: int) -> Tensor:
-            if seed is None:
+            if num_seeds == 0:
                 return torch.zeros((len(conditioned.back), config.hidden_size), device=device)
-            drawn = noise_of_seed(seed, step, places, config.hidden_size).to(device)[conditioned.back]
-            return drawn * config.noise_std
+            seeds = [noise_of_seed(seed, step, places, config.hidden_size) for seed in range(num_seeds)]
+            drawn = torch.stack(seeds).to(device)[:, conditioned.back]
+            return drawn.flatten(0, 1) * config.noise_std
 
         def denoise(hn: Tensor, step: int) -> Tensor:
-            return conditioned.denoise(hn, torch.full((count,), step, device=device))
+            draws = len(hn) // len(conditioned.back)
+            return conditioned.denoise(hn, torch.full((draws * count,), step, device=device))
 
         if self.mask is not None or config.target_input == "zeros":
             return denoise(self._corrupt(conditioned.h0, conditioned.of_target), config.num_steps)

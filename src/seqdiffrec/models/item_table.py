@@ -1,14 +1,12 @@
 """Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
 
 import math
-from collections.abc import Iterable
 from typing import Annotated, Any, cast
 
 import torch
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.losses import Added, catalogue_cross_entropy
@@ -19,6 +17,9 @@ COSINE_SCALE = 10.0
 # `seen_bias` is this many times what is learned: it has to move by tens where weights move by tenths, and Adam moves
 # all by about the learning rate a step.
 SEEN_BIAS_SCALE = 20.0
+
+# Scores computed together at inference, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
+SCORES_AT_ONCE = 2**20
 
 
 class ItemTableConfig(ModelConfig):
@@ -59,22 +60,29 @@ class ItemTable(nn.Module):
         """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
         return self.embedding(items)
 
-    def probabilities(self, draws: Iterable[Float[Tensor, "R D"]], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
-        """``softmax(W h + b)`` (Eq. 8) of each of the batch's targets, the mean over draws of h (Algorithm 3).
+    def probabilities(self, draws: Float[Tensor, "S R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
+        """``softmax(W h + b)`` (Eq. 8) of each of the batch's targets, the mean over S draws of h (Algorithm 3).
 
-        Column j is item index j + 1. Only one draw's scores are held besides the sum.
+        Column j is item index j + 1. Scores are held for as many targets at a time as fit the cache, all draws of each.
         """
         weight, bias = self._weights()
         added = self._added(batch)
-        total, count = None, 0
-        for h in draws:
-            logits = self._logits(h, weight, bias, added)
-            logits[:, 0] = float("-inf")
-            probabilities = torch.softmax(logits, dim=-1)
-            total = probabilities if total is None else total.add_(probabilities)
-            count += 1
-        assert total is not None
-        return (total / count)[:, 1:]
+        draws = self._representation(draws)
+        num_draws, count, _ = draws.shape
+        mean = draws.new_empty((count, len(weight)), dtype=torch.float32)
+        at_once = max(1, SCORES_AT_ONCE // (num_draws * len(weight)))
+        for start in range(0, count, at_once):
+            rows = slice(start, min(start + at_once, count))
+            # Items first: the product is nearly twice as fast this way round.
+            scores = (weight @ draws[:, rows].flatten(0, 1).t()).float()
+            logits = scores.view(len(weight), num_draws, -1)
+            if bias is not None:
+                logits += bias[:, None, None]
+            if added is not None:
+                _add_to(logits, added, rows)
+            logits[0] = float("-inf")
+            mean[rows] = logits.softmax(0).sum(1).t()
+        return mean.div_(num_draws)[:, 1:]
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
@@ -88,14 +96,7 @@ class ItemTable(nn.Module):
         norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
         return float(norms.mean())
 
-    def _logits(self, h: Tensor, weight: Tensor, bias: Tensor | None, added: Added | None) -> Float32[Tensor, "R V1"]:
-        """Scores of all rows, with the padding's in column 0."""
-        logits = F.linear(self._representation(h), weight, bias).float()
-        if added is not None:
-            logits.index_put_((added.rows, added.items), added.values, accumulate=True)
-        return logits
-
-    def _representation(self, h: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
+    def _representation(self, h: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
         """What is multiplied with the items' weights: h, or its direction times the learned factor."""
         return h if self.log_scale is None else directions(h) * self.log_scale.exp()
 
@@ -114,7 +115,14 @@ class ItemTable(nn.Module):
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
 
 
-def directions(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+def _add_to(logits: Float32[Tensor, "V1 S r"], added: Added, rows: slice) -> None:
+    """Add to the scores of the targets ``rows``, in every draw."""
+    here = torch.nonzero((added.rows >= rows.start) & (added.rows < rows.stop)).squeeze(1)
+    places = (added.items[here][:, None], torch.arange(logits.shape[1])[None], (added.rows[here] - rows.start)[:, None])
+    logits.index_put_(places, added.values[here][:, None], accumulate=True)
+
+
+def directions(x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
     """Rows scaled to length 1, zeros as they are: torch's `normalize`, whose backward pass is slow."""
     return cast(Tensor, _Directions.apply(x))
 

@@ -45,7 +45,7 @@ class SASRec(SequenceModel):
 
     def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
         """Softmax of the scores; there is no noise to average over."""
-        return self.table.probabilities([self._encode(batch)], batch)
+        return self.table.probabilities(self._encode(batch)[None], batch)
 
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
         rows, places = batch.locate_tokens()
