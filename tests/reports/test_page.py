@@ -46,15 +46,17 @@ def head_of(project) -> str:
 def test_the_first_line_says_whether_a_control_does_as_well(full):
     head = head_of(full)
     # SASRec's .0510 are 65 % above .0310; deep has one seed, .0200, far below by the pooled spread.
-    assert "# What decides **Above the default: SASRec on Amazon Beauty (+64.5 %).**" in head
-    assert "Below the default: deeper on Amazon Beauty (−35.5 %)." in head
+    assert "# What decides **Above the default: SASRec (Amazon Beauty +64.5 %).**" in head
+    assert "Below it: deeper (Amazon Beauty −35.5 %)." in head
+    assert "unknown" not in head
 
 
 def test_what_the_spread_over_seeds_may_explain_counts_as_good(project):
     project.add_seeds("default", [0.040], [0.0400])
     project.add_seeds("sasrec", [0.040], [0.0399], model="sasrec")
-    said = "**As good as the default: SASRec on Amazon Beauty (−0.3 % (one seed, spread unknown)).**"
-    assert f"# What decides {said} In percent" in head_of(project)
+    head = head_of(project)
+    assert "# What decides **As good as the default: SASRec (Amazon Beauty −0.3 %).** In percent" in head
+    assert "No row has two seeds yet: the spread is unknown" in head
 
 
 def test_no_first_line_without_controls_or_their_records(project):

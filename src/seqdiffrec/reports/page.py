@@ -7,7 +7,7 @@ from typing import Any
 
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
-from seqdiffrec.reports.outcomes import TEST, Outcome, difference, load_outcomes, model_name
+from seqdiffrec.reports.outcomes import TEST, Outcome, difference, load_outcomes, model_name, signed
 from seqdiffrec.reports.plots import Plot, draw, make_plots
 from seqdiffrec.reports.study import DEFAULT, Row, Study, read_study
 from seqdiffrec.reports.tables import Link, inference_table, links_from, main_table, pairs_table, paper_table
@@ -118,8 +118,9 @@ def _part(title: str, text: str, table: list[str]) -> list[str]:
 
 def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
     """Whether a control does as well as the default, by test NDCG@10, all items ranked; nothing without controls."""
-    kinds: dict[str, list[str]] = {"**Above the default": [], "**As good as the default": [], "Below the default": []}
-    above, as_good, below = kinds.values()
+    said: dict[str, dict[str, list[str]]] = {"**Above the default": {}, "**As good as the default": {}, "Below it": {}}
+    above, as_good, below = said.values()
+    spread_known = True
     for dataset, found in outcomes.items():
         trained = [outcome for outcome in found if isinstance(outcome.row, Row)]
         default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
@@ -128,14 +129,19 @@ def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
                 apart = difference(outcome, default, TEST, trained)
                 if apart is not None:
                     place = as_good if not apart.is_clear else above if apart.percent > 0 else below
-                    place.append(f"{outcome.row.title} on {title_of(dataset)} ({apart})")
-    parts = [
-        f"{kind}: {'; '.join(rows)}.{'**' if kind.startswith('**') else ''}" for kind, rows in kinds.items() if rows
-    ]
+                    figure = f"{title_of(dataset)} {signed(apart.percent)} %"
+                    place.setdefault(outcome.row.title, []).append(figure)
+                    spread_known = spread_known and apart.noise is not None
+    parts: list[str] = []
+    for kind, rows in said.items():
+        listed = "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items())
+        parts += [f"{kind}: {listed}.{'**' if kind.startswith('**') else ''}"] if rows else []
     if not parts:
         return []
-    text = " ".join([*parts, "In percent of the default's test NDCG@10, all items ranked."])
-    return [*textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False), ""]
+    parts.append("In percent of the default's test NDCG@10, all items ranked.")
+    if not spread_known:
+        parts.append("No row has two seeds yet: the spread is unknown, and none of this is certain.")
+    return [*textwrap.wrap(" ".join(parts), 120, break_long_words=False, break_on_hyphens=False), ""]
 
 
 def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]], link: Link) -> list[str]:
