@@ -17,7 +17,7 @@ from benchmarks.pairs import LEAST_ROUNDS
 from benchmarks.workload import load
 from seqdiffrec.data.datasets import DATA_ROOT_VARIABLE
 from seqdiffrec.data.storage import replace_file
-from seqdiffrec.training.loop import pick_device
+from seqdiffrec.models.device import pick_device
 
 NAMES = ("training", "ranking")
 RESULTS = Path(__file__).parent / "results"

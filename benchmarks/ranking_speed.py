@@ -14,7 +14,7 @@ from benchmarks.workload import SIZE, Workload, models
 from seqdiffrec.data.split import Cases
 from seqdiffrec.evaluation import rank_targets
 from seqdiffrec.models import SequenceModel
-from seqdiffrec.training.loop import pick_device
+from seqdiffrec.models.device import pick_device
 
 SEEDS = (1, 10)
 REFERENCE = "SASRec"

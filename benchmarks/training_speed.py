@@ -23,9 +23,10 @@ from benchmarks.workload import SIZE, SYSTEMS, Workload, models
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import SASRecConfig, SequenceModel
+from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.models.encoder import EncoderConfig
 from seqdiffrec.training import Reporter, Trainer, TrainingConfig
-from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
+from seqdiffrec.training.loop import seeded
 
 REFERENCE = "padded SASRec in plain torch"
 BATCH_SIZE = 256

@@ -84,6 +84,23 @@ def test_probabilities_of_all_items(name, settings):
 
 
 @each_model
+@pytest.mark.parametrize("filter_viewed", [True, False])
+def test_the_best_items_are_those_of_the_probabilities(name, settings, filter_viewed):
+    model, lists = ready(name, settings), [[], *LISTS, [7, 7, 1]]
+    allowed = torch.arange(ITEMS) != 4
+    probabilities = model.predict_histories(ragged(*lists)).clone()
+    probabilities[:, 4] = -1
+    for row, seen in enumerate(lists):
+        if filter_viewed:
+            probabilities[row, torch.tensor(seen, dtype=torch.int64) - 1] = -1
+    wanted = probabilities.sort(dim=1, descending=True, stable=True)
+    top = model.top_of_histories(ragged(*lists), 5, allowed, filter_viewed=filter_viewed)
+    torch.testing.assert_close(top.probabilities, wanted.values[:, :5], rtol=1e-2, atol=1e-6)
+    there = top.probabilities >= 0
+    assert torch.equal(top.columns[there], wanted.indices[:, :5][there])
+
+
+@each_model
 def test_column_j_is_item_j_plus_1(name, settings):
     """Trained on one answer, a model gives that answer."""
     for answer in (1, ITEMS):

@@ -1,50 +1,34 @@
-"""The best k of each history, against a sort written out."""
+"""From lists of columns to a frame."""
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from seqdiffrec.data import Sequences
 from seqdiffrec.inference import ranking
 from seqdiffrec.inference.ranking import as_frame, top_items
-
-V = 6
-
-
-def sequences(histories: list[list[int]]) -> Sequences:
-    ends = np.cumsum([len(history) for history in histories], dtype=np.int64)
-    items = np.array([item for history in histories for item in history], dtype=np.int32)
-    return Sequences(items, ends - [len(history) for history in histories], ends)
+from seqdiffrec.models import Popularity
+from seqdiffrec.models.base import ModelConfig
 
 
-# Few different scores, zero among them, so that ties and impossible items come up.
-row = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=V, max_size=V)
-history = st.lists(st.integers(1, V), max_size=4)
-
-
-@given(
-    st.lists(st.tuples(history, row), min_size=1, max_size=5),
-    st.integers(1, V),
-    st.lists(st.booleans(), min_size=V, max_size=V),
-    st.booleans(),
-)
-def test_against_a_sort(cases, k, allowed, filter_viewed):
-    histories, scores = [case[0] for case in cases], [case[1] for case in cases]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "BLOCK", 2)  # so that there are several blocks
-        table = iter([torch.tensor(scores[start : start + 2]) for start in range(0, len(scores), 2)])
-        found = top_items(
-            lambda block: next(table), sequences(histories), k, torch.tensor(allowed), filter_viewed=filter_viewed
-        )
-    expected = []
-    for number, (viewed, of) in enumerate(cases):
-        left = [i for i in range(1, V + 1) if allowed[i - 1] and not (filter_viewed and i in viewed)]
-        best = sorted(left, key=lambda i: (-of[i - 1], i))[:k]
-        expected += [(number, item, of[item - 1]) for item in best]
-    assert list(zip(*found, strict=True)) == expected
+@pytest.mark.parametrize("block", [1, 2, 256])
+def test_rows_items_and_scores_over_blocks(monkeypatch, block):
+    """Popularity 3 > 1 > 4 > 2 = 5; the second history has had three of the four that are allowed, so one is left."""
+    monkeypatch.setattr(ranking, "BLOCK", block)
+    model = Popularity(ModelConfig(), 5)
+    model.item_counts.copy_(torch.tensor([3, 0, 4, 1, 0]))
+    items, ends = np.array([1, 3, 1, 4], dtype=np.int32), np.array([1, 4, 4])
+    histories = Sequences(items, np.array([0, 1, 4]), ends)
+    allowed = torch.tensor([True, True, True, True, False])
+    rows, found, scores = top_items(model, histories, 2, allowed, filter_viewed=True)
+    assert list(zip(rows, found, scores, strict=True)) == [
+        (0, 3, 0.5),
+        (0, 4, 0.125),
+        (1, 2, 0.0),
+        (2, 3, 0.5),
+        (2, 1, 0.375),
+    ]
 
 
 def test_the_frame_has_ids_ranks_and_titles_where_known():

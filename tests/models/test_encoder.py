@@ -186,13 +186,15 @@ def test_rows_are_made_up_and_cut_off_again(count):
         counts.append(len(rows))
         return linear(rows)
 
-    made_up = whole(counted, x)
-    assert counts == [ROWS * -(-count // ROWS)]
-    torch.testing.assert_close(made_up, linear(x))
+    torch.testing.assert_close(whole(counted, x), linear(x), rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        made_up = whole(counted, x).float()
+    assert counts == [count, ROWS * -(-count // ROWS)]
+    torch.testing.assert_close(made_up, linear(x), rtol=0.02, atol=0.02)
     wanted = [x, linear.weight, linear.bias]
     for ours, theirs in zip(
         torch.autograd.grad(made_up.square().sum(), wanted),
         torch.autograd.grad(linear(x).square().sum(), wanted),
         strict=True,
     ):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.2)

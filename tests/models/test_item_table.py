@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.models import item_table
+from seqdiffrec.models import catalogue
 from seqdiffrec.models.item_table import COSINE_SCALE, SEEN_BIAS_SCALE, ItemTable, ItemTableConfig, directions
 
 ITEMS, SIZE = 7, 4
@@ -82,7 +82,7 @@ def test_targets_one_at_a_time_have_the_same_probabilities(monkeypatch, settings
     table, h = make(**settings)
     draws = torch.stack([h, torch.randn(3, SIZE)])
     together = table.probabilities(draws, BATCH)
-    monkeypatch.setattr(item_table, "SCORES_AT_ONCE", 1)
+    monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", 1)
     torch.testing.assert_close(table.probabilities(draws, BATCH), together)
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from seqdiffrec.models import Loss
+from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import Reporter, RunFolder, TrainingConfig, TrainingDiverged, TrainingInterrupted, loop
-from seqdiffrec.training.loop import pick_device, seeded, use_bfloat16
+from seqdiffrec.training.loop import seeded
 
 main_thread_only = pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="only the main thread gets signals"

@@ -49,6 +49,12 @@ class Sequences:
         """The sequences at `rows` (indices, a boolean mask or a slice), in that order."""
         return Sequences(self.items, self.starts[rows], self.ends[rows])
 
+    def flat(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """All items of the sequences one after another: the row of each, int64 (N,), and its index, int32 (N,)."""
+        rows = np.repeat(np.arange(len(self)), self.lengths)
+        first = np.cumsum(self.lengths) - self.lengths  # where each sequence begins among all items
+        return rows, self.items[np.arange(len(rows)) + np.repeat(self.starts - first, self.lengths)]
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:

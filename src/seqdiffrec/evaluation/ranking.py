@@ -151,7 +151,7 @@ def _rank_block(
     predict: Predict, histories: Sequences, users: NDArray[np.int64], targets: NDArray[np.int32], num_items: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The two ranks of each target of one block; the scores are dropped on return."""
-    history_rows, history_items = _flat(histories)
+    history_rows, history_items = histories.flat()
     _check_items("target", targets, users, num_items)
     _check_items("history", history_items, users[history_rows], num_items)
 
@@ -167,15 +167,6 @@ def _rank_block(
     is_target = history_items == targets[history_rows]
     keys = np.unique(seen[~is_target])  # each once, so that a repeat counts once
     return kept, kept - _count_seen_at_least(scores, target_scores, keys)
-
-
-def _flat(histories: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """All actions of the histories one after another: the row of each, and its item index."""
-    lengths = histories.lengths
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    first = np.cumsum(lengths) - lengths  # where each history begins among all actions
-    places = np.arange(len(rows)) + np.repeat(histories.starts - first, lengths)
-    return rows, histories.items[places]
 
 
 def _count_at_least(scores: Tensor, target_scores: Tensor) -> NDArray[np.int64]:

@@ -1,22 +1,21 @@
 """From probabilities to lists: the best k items of each history, without those that may not be recommended."""
 
-from collections.abc import Callable
-
 import polars as pl
 import torch
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.models import SequenceModel
+from seqdiffrec.models.top import BARRED
 
 BLOCK = 256
 
 
 def top_items(
-    predict: Callable[[Sequences], Tensor], histories: Sequences, k: int, allowed: Tensor, *, filter_viewed: bool
+    model: SequenceModel, histories: Sequences, k: int, allowed: Tensor, *, filter_viewed: bool
 ) -> tuple[list[int], list[int], list[float]]:
     """The best items of each history: row, item index and score of each, best first within a row.
 
-    predict: histories to probabilities (B, V), column j for item index j + 1.
     allowed: bool (V,), items that may be recommended at all.
     filter_viewed: leave out the items of the history, all of them.
 
@@ -27,17 +26,11 @@ def top_items(
     scores: list[float] = []
     for start in range(0, len(histories), BLOCK):
         block = histories.select(slice(start, start + BLOCK))
-        probabilities = predict(block).cpu()
-        probabilities = probabilities.masked_fill(~allowed, -1.0)
-        if filter_viewed:
-            for row in range(len(block)):
-                probabilities[row, torch.from_numpy(block[row].astype("int64")) - 1] = -1.0
-        value, column = torch.sort(probabilities, dim=1, descending=True, stable=True)
-        for row in range(len(block)):
-            count = int((value[row, :k] >= 0).sum())
-            rows += [start + row] * count
-            items += (column[row, :count] + 1).tolist()
-            scores += value[row, :count].tolist()
+        top = model.top_of_histories(block, k, allowed, filter_viewed=filter_viewed)
+        row, place = torch.nonzero(top.probabilities > BARRED, as_tuple=True)
+        rows += (start + row).tolist()
+        items += (top.columns[row, place] + 1).tolist()
+        scores += top.probabilities[row, place].tolist()
     return rows, items, scores
 
 

@@ -253,7 +253,7 @@ class Recommender:
             allowed[self._columns(items_to_recommend)] = True
         if exclude_items is not None:
             allowed[self._columns(exclude_items)] = False
-        found = top_items(self.model.predict_histories, histories, k, allowed, filter_viewed=filter_viewed)
+        found = top_items(self.model, histories, k, allowed, filter_viewed=filter_viewed)
         return as_frame(keys, *found, self.vocabulary)
 
     def _columns(self, item_ids: Iterable[Any]) -> torch.Tensor:

@@ -36,12 +36,18 @@ class RaggedAttention:
 
     def __init__(self, rows: Int64[Tensor, " n"], places: Int64[Tensor, " n"], offsets: Int64[Tensor, " B_plus_1"]):
         self.rows, self.places, self.offsets = rows, places, offsets
+        self.chunks: list[_Chunk] = []
+        self.query_index: Tensor | None = None
+        self.key_index: Tensor | None = None
+        if len(offsets) == 2:  # one sequence, as a single request has it, needs no padding
+            distance = (places[:, None] - torch.arange(int(offsets[1]), device=places.device))[None, None]
+            self.chunks = [_Chunk(slice(len(places)), slice(distance.shape[-1]), distance, distance <= 0)]
+            return
         lengths = offsets.diff()
         queries = torch.bincount(rows, minlength=len(lengths))
         by_row = torch.argsort(rows, stable=True)
         first_query = queries.cumsum(0) - queries
         size = torch.frexp(torch.maximum(lengths, queries).clamp(min=8).double() - 0.5).exponent
-        self.chunks: list[_Chunk] = []
         query_index: list[Tensor] = []
         key_index: list[Tensor] = []
         for exponent in cast(list[int], size[queries > 0].unique().tolist()):
@@ -126,12 +132,12 @@ class _Unpad(torch.autograd.Function):
         return _spread(gradients[0], ctx.saved_tensors[0]), None
 
 
-def _pad(rows: Tensor, index: Int64[Tensor, " P"]) -> Tensor:
-    return cast(Tensor, _Pad.apply(rows, index))
+def _pad(rows: Tensor, index: Int64[Tensor, " P"] | None) -> Tensor:
+    return rows if index is None else cast(Tensor, _Pad.apply(rows, index))
 
 
-def _unpad(padded: Tensor, index: Int64[Tensor, " P"]) -> Tensor:
-    return cast(Tensor, _Unpad.apply(padded, index))
+def _unpad(padded: Tensor, index: Int64[Tensor, " P"] | None) -> Tensor:
+    return padded if index is None else cast(Tensor, _Unpad.apply(padded, index))
 
 
 def _spread(rows: Tensor, index: Tensor) -> Tensor:

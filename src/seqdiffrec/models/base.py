@@ -5,13 +5,14 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models.settings import Settings
+from seqdiffrec.models.top import Barred, Top, best
 
 
 class ModelConfig(Settings):
@@ -56,10 +57,7 @@ class SequenceModel(nn.Module):
 
     def count_items(self, train: Sequences) -> None:
         """Record how often each item occurs in training: the answer to an empty history."""
-        user_of = np.repeat(np.arange(len(train)), train.lengths)
-        before = np.cumsum(train.lengths) - train.lengths
-        items = train.items[np.arange(len(user_of)) - before[user_of] + train.starts[user_of]]
-        counts = np.bincount(items, minlength=self.num_items + 1)[1:]
+        counts = np.bincount(train.flat()[1], minlength=self.num_items + 1)[1:]
         self.item_counts.copy_(torch.from_numpy(counts))
 
     def loss(self, batch: RaggedBatch) -> Loss:
@@ -72,6 +70,12 @@ class SequenceModel(nn.Module):
         ``num_seeds`` is the number of noise draws averaged, for models that draw noise.
         """
         raise NotImplementedError
+
+    def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
+        """The k best items after each non-empty history, of those that are not barred."""
+        probabilities = self.predict(batch, num_seeds).clone()
+        barred.put_into(probabilities)
+        return best(probabilities, k)
 
     def embedding_norm(self) -> float | None:
         """Mean Euclidean norm of the item embeddings; None for a model without."""
@@ -96,6 +100,43 @@ class SequenceModel(nn.Module):
             return probabilities
         result = self.popularity().repeat(len(histories), 1)
         result[torch.from_numpy(known).to(result.device)] = probabilities
+        return result
+
+    @torch.inference_mode()
+    def top_of_histories(
+        self,
+        histories: Sequences,
+        k: int,
+        allowed: Bool[Tensor, " V"],
+        *,
+        filter_viewed: bool,
+        num_seeds: int | None = None,
+    ) -> Top:
+        """The k best items after each history, of those that are allowed; the most popular where a history is empty.
+
+        filter_viewed: leave out what the history holds, all of it. Ties go to the smaller index.
+        """
+        self.eval()
+        device = self.item_counts.device
+        known = histories.lengths > 0
+        seen = histories.select(known)
+        rows, items = seen.flat() if filter_viewed else (np.empty(0, np.int64), np.empty(0, np.int32))
+        pairs = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (rows, items - 1))
+        barred = Barred.all_but(allowed.to(device), *pairs)
+        parts: list[tuple[Tensor, Top]] = []  # which histories, and their lists
+        if known.any():
+            batch = history_batch(seen, self.max_length).to(device)
+            top = self.top(batch, self.default_seeds if num_seeds is None else num_seeds, k, barred)
+            parts.append((torch.from_numpy(known).to(device), top))
+        if not known.all():
+            popular = self.popularity()[None].clone()
+            barred.on(slice(0, 0)).put_into(popular)
+            parts.append((torch.from_numpy(~known).to(device), best(popular, k)))
+        shape = len(histories), min(k, self.num_items)
+        result = Top(torch.empty(shape, device=device), torch.empty(shape, dtype=torch.int64, device=device))
+        for mask, top in parts:
+            for whole, part in zip(result, top, strict=True):
+                whole[mask] = part
         return result
 
     def popularity(self) -> Float32[Tensor, " V"]:

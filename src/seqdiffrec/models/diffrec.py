@@ -22,10 +22,10 @@ from seqdiffrec.diffusion import (
     sample_direct,
 )
 from seqdiffrec.losses import supervised_contrastive
-from seqdiffrec.models.base import Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.denoiser import BidirectionalDenoiser, Conditioned, SharedHistoryDenoiser
 from seqdiffrec.models.encoder import EncoderConfig, initialize
-from seqdiffrec.models.item_table import ItemTable, ItemTableConfig
+from seqdiffrec.models.item_table import ItemTable, ItemTableConfig, TableModel
 
 
 class DiffRecConfig(EncoderConfig, ItemTableConfig):
@@ -107,7 +107,7 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
         return self
 
 
-class DiffRec(SequenceModel):
+class DiffRec(TableModel):
     """The diffusion over the target's representation, its objective and its inference."""
 
     name: ClassVar[str] = "diffrec"
@@ -139,10 +139,6 @@ class DiffRec(SequenceModel):
     def default_seeds(self) -> int:
         """As set by ``num_seeds``; the paper takes 10. 1 where nothing is drawn."""
         return 1 if self.config.target_input in ("mask", "zeros") else self.config.num_seeds
-
-    def embedding_norm(self) -> float:
-        """Mean Euclidean norm of the item embeddings."""
-        return self.table.mean_norm()
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """Algorithm 1, lines 3 to 11, and line 15: one step and one noise draw for each target."""
@@ -205,15 +201,12 @@ class DiffRec(SequenceModel):
         literal = self.config.mse_weighting == "literal"
         return (1 / (probability if literal else probability * self.config.num_steps)).float()
 
-    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
-        """Algorithm 3: the mean over seeds of ``softmax(W h_0 + b)``, each h_0 from that seed's noise.
-
-        With 0 seeds zeros stand in place of all noise.
-        """
+    def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "S R D"]:
+        """Algorithm 3: the h_0 predicted from each seed's noise; with 0 seeds zeros stand in place of all noise."""
         conditioned = self.denoiser.condition(batch, self.table)
         draws = self._sample(conditioned, len(batch.targets), num_seeds)
         draws = draws.view(-1, len(conditioned.back), self.config.hidden_size)
-        return self.table.probabilities(draws[:, conditioned.back == 0], batch)
+        return draws[:, conditioned.back == 0]
 
     def _sample(self, conditioned: Conditioned, count: int, num_seeds: int) -> Float[Tensor, "SP D"]:
         """From pure noise at step N to the predicted h_0, of all seeds one after another; all in one call of f."""

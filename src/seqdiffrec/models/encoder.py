@@ -203,11 +203,13 @@ class EncoderLayer(nn.Module):
 
 
 def whole(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n D"]) -> Tensor:
-    """A function of single rows, given a whole multiple of `ROWS` rows: zeros are put at the end and cut off again.
+    """A function of single rows; under autocast it gets a whole multiple of `ROWS`: zeros at the end, cut off again.
 
     No two batches have as many tokens, and in bfloat16 the matrix library compiles a kernel for each number that it
     has not met.
     """
+    if not torch.is_autocast_enabled(x.device.type):
+        return function(x)
     return function(F.pad(x, (0, 0, 0, -len(x) % ROWS)))[: len(x)]
 
 

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.losses import Added, catalogue_cross_entropy
-from seqdiffrec.models.base import ModelConfig
+from seqdiffrec.models.base import ModelConfig, SequenceModel
+from seqdiffrec.models.catalogue import Catalogue
+from seqdiffrec.models.device import has_bfloat16
+from seqdiffrec.models.top import Barred, Top
 
 # Where the learned factor of a cosine output starts.
 COSINE_SCALE = 10.0
 # `seen_bias` is this many times what is learned: it has to move by tens where weights move by tenths, and Adam moves
 # all by about the learning rate a step.
 SEEN_BIAS_SCALE = 20.0
-
-# Scores computed together at inference, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
-SCORES_AT_ONCE = 2**20
 
 
 class ItemTableConfig(ModelConfig):
@@ -55,37 +55,23 @@ class ItemTable(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
         self.seen_bias = nn.Parameter(torch.zeros(config.max_length)) if config.seen_bias else None
         self.label_smoothing = config.label_smoothing
+        self._kept: tuple[list[tuple[int, int]], Catalogue] | None = None
 
     def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
         """E(v): there is no noise at the embedding stage, beta_0 = 0 (Eq. 6). Index 0, unknown, gives zeros."""
         return self.embedding(items)
 
     def probabilities(self, draws: Float[Tensor, "S R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
-        """``softmax(W h + b)`` (Eq. 8) of each of the batch's targets, the mean over S draws of h (Algorithm 3).
+        """Of all items for each of the batch's targets; see `Catalogue.probabilities`."""
+        return self._catalogue().probabilities(self._representation(draws), self._added(batch))
 
-        Column j is item index j + 1. Scores are held for as many targets at a time as fit the cache, all draws of each.
-        """
-        weight, bias = self._weights()
-        added = self._added(batch)
-        draws = self._representation(draws)
-        num_draws, count, _ = draws.shape
-        mean = draws.new_empty((count, len(weight)), dtype=torch.float32)
-        at_once = max(1, SCORES_AT_ONCE // (num_draws * len(weight)))
-        for start in range(0, count, at_once):
-            rows = slice(start, min(start + at_once, count))
-            # Items first: the product is nearly twice as fast this way round.
-            scores = (weight @ draws[:, rows].flatten(0, 1).t()).float()
-            logits = scores.view(len(weight), num_draws, -1)
-            if bias is not None:
-                logits += bias[:, None, None]
-            if added is not None:
-                _add_to(logits, added, rows)
-            logits[0] = float("-inf")
-            mean[rows] = logits.softmax(0).sum(1).t()
-        return mean.div_(num_draws)[:, 1:]
+    def top(self, draws: Float[Tensor, "S R D"], batch: RaggedBatch, k: int, barred: Barred) -> Top:
+        """The k best items for each of the batch's targets; see `Catalogue.top`."""
+        return self._catalogue().top(self._representation(draws), self._added(batch), k, barred)
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
+        self._kept = None  # the weights are about to change
         weight, bias = self._weights()
         return catalogue_cross_entropy(
             self._representation(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
@@ -108,6 +94,16 @@ class ItemTable(nn.Module):
             weight, bias = self.output.weight, self.output.bias
         return (weight if self.log_scale is None else directions(weight)), bias
 
+    def _catalogue(self) -> Catalogue:
+        """The weights laid out for scoring, kept for as long as they stay what they are."""
+        if torch.is_grad_enabled():
+            return Catalogue(*self._weights(), rough=False)
+        state = [(one.data_ptr(), one._version) for one in self.parameters()]
+        if self._kept is None or self._kept[0] != state:
+            weight, bias = self._weights()
+            self._kept = state, Catalogue(weight, bias, rough=has_bfloat16(weight.device))
+        return self._kept[1]
+
     def _added(self, batch: RaggedBatch) -> Added | None:
         if self.seen_bias is None:
             return None
@@ -115,11 +111,26 @@ class ItemTable(nn.Module):
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
 
 
-def _add_to(logits: Float32[Tensor, "V1 S r"], added: Added, rows: slice) -> None:
-    """Add to the scores of the targets ``rows``, in every draw."""
-    here = torch.nonzero((added.rows >= rows.start) & (added.rows < rows.stop)).squeeze(1)
-    places = (added.items[here][:, None], torch.arange(logits.shape[1])[None], (added.rows[here] - rows.start)[:, None])
-    logits.index_put_(places, added.values[here][:, None], accumulate=True)
+class TableModel(SequenceModel):
+    """A model that scores items by an `ItemTable`."""
+
+    table: ItemTable
+
+    def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "S R D"]:
+        """What the items are scored against, for each noise draw and target; one draw for models without noise."""
+        raise NotImplementedError
+
+    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "R V"]:
+        """The mean over noise draws of the softmax over all items (Algorithm 3)."""
+        return self.table.probabilities(self.represent(batch, num_seeds), batch)
+
+    def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
+        """The k best by `predict`, of which no more than the cache holds is there at a time."""
+        return self.table.top(self.represent(batch, num_seeds), batch, k, barred)
+
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the item embeddings."""
+        return self.table.mean_norm()
 
 
 def directions(x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:

@@ -6,13 +6,13 @@ defaults differ in (norm placement, GELU, width of the feed-forward part).
 
 from typing import ClassVar
 
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.models.base import Loss, ModelConfig, SequenceModel
+from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.encoder import Encoder, EncoderConfig, initialize
-from seqdiffrec.models.item_table import ItemTable, ItemTableConfig
+from seqdiffrec.models.item_table import ItemTable, ItemTableConfig, TableModel
 
 
 class SASRecConfig(EncoderConfig, ItemTableConfig):
@@ -21,7 +21,7 @@ class SASRecConfig(EncoderConfig, ItemTableConfig):
     tied_output: bool = True
 
 
-class SASRec(SequenceModel):
+class SASRec(TableModel):
     """A causal Transformer: the state after an item predicts the next one."""
 
     name: ClassVar[str] = "sasrec"
@@ -34,18 +34,14 @@ class SASRec(SequenceModel):
         self.encoder = Encoder(config)
         initialize(self, config.weight_std, config.embedding_std)
 
-    def embedding_norm(self) -> float:
-        """Mean Euclidean norm of the item embeddings."""
-        return self.table.mean_norm()
-
     def loss(self, batch: RaggedBatch) -> Loss:
         """Mean cross-entropy of the targets."""
         total = self.table.cross_entropy(self._encode(batch), batch).mean()
         return Loss(total, {"loss": total.item()})
 
-    def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
-        """Softmax of the scores; there is no noise to average over."""
-        return self.table.probabilities(self._encode(batch)[None], batch)
+    def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "1 R D"]:
+        """The state after each history; there is no noise to draw."""
+        return self._encode(batch)[None]
 
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
         rows, places = batch.locate_tokens()

@@ -11,9 +11,9 @@ from seqdiffrec.config import RunConfig, with_changes
 from seqdiffrec.data import DATASETS, Dataset
 from seqdiffrec.inference import Recommender, load
 from seqdiffrec.models import MODELS
+from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.models.settings import Settings
 from seqdiffrec.training import RunFolder, TrainingConfig
-from seqdiffrec.training.loop import pick_device, use_bfloat16
 
 # Where the log lies makes no figure: its content hash says whether it is the same.
 PLACES = ("dataset", "file", "data_root")

@@ -8,10 +8,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.split import Split
 from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
-from seqdiffrec.models.settings import SettingError
+from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.memory import keep_freed_memory
@@ -199,28 +198,6 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         return self.state.epoch - 1 - self.state.best_epoch >= self.config.patience
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the GPU where there is one. Raises SettingError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and (torch.device(name).index or 0) >= torch.cuda.device_count():
-        raise SettingError(f"training.device is {name!r}, but torch finds no such GPU; set it to auto or cpu")
-    return torch.device(name)
-
-
-def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16: as told, or with ``auto`` where the machine has instructions for them.
-
-    A CPU without AVX512-BF16 or AMX emulates bfloat16 at a hundredth of the speed of float32.
-    """
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
-    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
 @contextmanager

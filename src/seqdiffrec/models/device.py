@@ -1,0 +1,33 @@
+"""Where tensors live, and in which precision matrix products run there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seqdiffrec.models.settings import SettingError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU where there is one. Raises SettingError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and (torch.device(name).index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"training.device is {name!r}, but torch finds no such GPU; set it to auto or cpu")
+    return torch.device(name)
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether matrix products run in bfloat16: as told, or with ``auto`` where the machine has instructions for it."""
+    return has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the machine has instructions for bfloat16.
+
+    A CPU without AVX512-BF16 or AMX emulates it at a hundredth of the speed of float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))

@@ -1,0 +1,61 @@
+"""The best k items of each history."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+# What stands in the place of the probability of an item that may not be recommended.
+BARRED = -1.0
+
+
+class Top(NamedTuple):
+    """Best first: probabilities, and columns (column j is item index j + 1); `BARRED` where there are no more items."""
+
+    probabilities: Float[Tensor, "B k"]
+    columns: Int64[Tensor, "B k"]
+
+
+@dataclass(frozen=True, eq=False)
+class Barred:
+    """Items that may not be recommended: for all histories, and for single ones.
+
+    everywhere: columns, each once. rows, columns: pairs of a history and a column, in the order of the histories.
+    """
+
+    everywhere: Int64[Tensor, " A"]
+    rows: Int64[Tensor, " E"]
+    columns: Int64[Tensor, " E"]
+
+    @classmethod
+    def all_but(cls, allowed: Bool[Tensor, " V"], rows: Tensor, columns: Tensor) -> "Barred":
+        """All columns that are not allowed, and the pairs."""
+        return cls(torch.nonzero(~allowed).squeeze(1), rows, columns)
+
+    def on(self, histories: slice) -> "Barred":
+        """What counts for a stretch of the histories."""
+        bounds = torch.searchsorted(self.rows, self.rows.new_tensor([histories.start, histories.stop]))
+        begin, end = cast(list[int], bounds.tolist())
+        return Barred(self.everywhere, self.rows[begin:end] - histories.start, self.columns[begin:end])
+
+    def put_into(self, probabilities: Float[Tensor, "B V"]) -> None:
+        """Write `BARRED` over their probabilities."""
+        if len(self.everywhere):
+            probabilities[:, self.everywhere] = BARRED
+        probabilities[self.rows, self.columns] = BARRED
+
+
+def best(probabilities: Float[Tensor, "B V"], k: int) -> Top:
+    """The k best of each row; ties go to the smaller column."""
+    found = probabilities.topk(min(k, probabilities.shape[1]))
+    # Which of several equal ones topk takes, and in which order, is left open, so all that equal its last are ranked.
+    rows, columns = torch.nonzero(probabilities >= found.values[:, -1:], as_tuple=True)
+    values = probabilities[rows, columns]
+    order = values.argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    rows = rows[order]
+    first = torch.searchsorted(rows, torch.arange(len(probabilities), device=rows.device))
+    chosen = order[first[:, None] + torch.arange(found.values.shape[1], device=rows.device)]
+    return Top(values[chosen], columns[chosen])

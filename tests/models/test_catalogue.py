@@ -1,0 +1,84 @@
+"""The best few items against the probabilities of all, and these against the formula written out."""
+
+import pytest
+import torch
+
+from seqdiffrec.losses import Added
+from seqdiffrec.models import catalogue
+from seqdiffrec.models.catalogue import Catalogue
+from seqdiffrec.models.top import BARRED, Barred
+
+DRAWS, ROWS, ITEMS, SIZE = 3, 5, 400, 16
+
+
+def make(*, rough: bool, scale: float = 1.0) -> tuple[Catalogue, torch.Tensor, Added]:
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randn(ITEMS + 1, SIZE, generator=draw)
+    bias = torch.randn(ITEMS + 1, generator=draw)
+    h = scale * torch.randn(DRAWS, ROWS, SIZE, generator=draw)
+    rows = torch.arange(ROWS).repeat_interleave(4)
+    items = torch.randint(1, ITEMS + 1, (4 * ROWS,), generator=draw)
+    return Catalogue(weight, bias, rough), h, Added(rows, items, torch.randn(4 * ROWS, generator=draw) * 3)
+
+
+def expected(of: Catalogue, h: torch.Tensor, added: Added) -> torch.Tensor:
+    scores = h.double() @ of.weight[1:].T.double() + of.bias[1:].double()
+    for row, item, value in zip(added.rows, added.items, added.values, strict=True):
+        scores[:, row, item - 1] += value
+    return scores.softmax(-1).mean(0)
+
+
+def barred() -> Barred:
+    """Every third column, and the ten best of row 2."""
+    of, h, added = make(rough=False)
+    columns = expected(of, h, added)[2].argsort(descending=True)[:10]
+    return Barred(torch.arange(0, ITEMS, 3), torch.full((10,), 2), columns)
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * DRAWS * (ITEMS + 1), 2**20])
+def test_probabilities_by_the_formula(monkeypatch, at_once):
+    monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
+    of, h, added = make(rough=False)
+    torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("at_once", [1, 2**20])
+@pytest.mark.parametrize(("each", "more"), [(4, 64), (1, 0)], ids=["wide", "narrow"])
+@pytest.mark.parametrize("rough", [False, True])
+@pytest.mark.parametrize("scale", [0.05, 1.0, 4.0])
+def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, scale):
+    """At a small scale all items are close together, so that bfloat16 alone would take others."""
+    monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(catalogue, "CANDIDATES_EACH", each)
+    monkeypatch.setattr(catalogue, "CANDIDATES_MORE", more)
+    of, h, added = make(rough=rough, scale=scale)
+    probabilities = expected(of, h, added)
+    barred().put_into(probabilities)
+    wanted = probabilities.sort(dim=1, descending=True)
+    top = of.top(h, added, 10, barred())
+    if not rough:
+        assert torch.equal(top.columns, wanted.indices[:, :10])
+    # Rough, the sums over the catalogue differ by less than this, so neighbours that are closer may change places.
+    close = {"rtol": (3e-3 if more else 1e-2) if rough else 1e-5, "atol": 1e-7}
+    torch.testing.assert_close(top.probabilities.double(), wanted.values[:, :10], **close)
+    torch.testing.assert_close(probabilities.gather(1, top.columns), wanted.values[:, :10], **close)
+
+
+def test_in_bfloat16_alone_the_best_would_be_others():
+    """Else the test above could not notice that the second look is missing."""
+    of, h, added = make(rough=False, scale=4.0)
+    rounded = Catalogue(of.weight.bfloat16().float(), of.bias, rough=False)
+    others = rounded.top(h.bfloat16().float(), added, 10, barred())
+    probabilities = expected(of, h, added)
+    barred().put_into(probabilities)
+    wanted = probabilities.sort(dim=1, descending=True).values[:, :10]
+    assert ((probabilities.gather(1, others.columns) - wanted).abs() > 3e-3 * wanted).any()
+
+
+@pytest.mark.parametrize("rough", [False, True])
+def test_fewer_than_k_are_left(rough):
+    of, h, added = make(rough=rough)
+    all_but_two = Barred(torch.arange(2, ITEMS), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    top = of.top(h, added, 5, all_but_two)
+    assert (top.probabilities != BARRED).sum(1).tolist() == [2] * ROWS
+    assert top.columns[:, :2].sort().values.tolist() == [[0, 1]] * ROWS

@@ -1,0 +1,42 @@
+"""The best k of each row, against a sort written out."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqdiffrec.models.top import BARRED, Barred, best
+
+V = 6
+# Few different values, zero among them, so that ties and impossible items come up.
+row = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=V, max_size=V)
+
+
+@given(
+    st.lists(st.tuples(row, st.lists(st.integers(0, V - 1), max_size=8)), min_size=1, max_size=5),
+    st.integers(1, V + 2),
+    st.lists(st.booleans(), min_size=V, max_size=V),
+    st.integers(0, 4),
+)
+def test_against_a_sort(cases, k, allowed, first):
+    """Of the rows from ``first`` on, as a block of a batch has them; a column may be barred twice."""
+    pairs = [(number, column) for number, (_, own) in enumerate(cases) for column in own]
+    rows, columns = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
+    probabilities = torch.tensor([values for values, _ in cases])[first:]
+    if not len(probabilities):
+        return
+    Barred.all_but(torch.tensor(allowed), rows, columns).on(slice(first, len(cases))).put_into(probabilities)
+    top = best(probabilities, k)
+    for found, chosen, (values, own) in zip(*(part.tolist() for part in top), cases[first:], strict=True):
+        left = [column for column in range(V) if allowed[column] and column not in own]
+        expected = sorted(left, key=lambda column: (-values[column], column))[:k]
+        kept = [column for value, column in zip(found, chosen, strict=True) if value != BARRED]
+        assert kept == expected
+        assert found[: len(kept)] == [values[column] for column in expected]
+
+
+def test_barred_items_come_last():
+    probabilities = torch.tensor([[0.5, 0.0, 0.25]])
+    Barred(torch.tensor([0]), torch.tensor([0]), torch.tensor([2])).put_into(probabilities)
+    assert best(probabilities, 3).columns.tolist() == [[1, 0, 2]]
+    assert best(probabilities, 3).probabilities.tolist() == [pytest.approx([0.0, BARRED, BARRED])]
