@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seqdiffrec.training import TrainingConfig
-from seqdiffrec.training.optimization import MovingAverage, learning_rate, make_optimizer
+from seqdiffrec.training.optimization import MovingAverage, clip_gradients, learning_rate, make_optimizer
 
 
 def rates(at: list[float], **settings: object) -> list[float]:
@@ -52,3 +52,56 @@ def test_weight_decay_spares_biases_and_norms():
     for name, one in model.named_parameters():
         shrunk = before[name] * (0.95 if name == "0.weight" else 1)
         torch.testing.assert_close(one.detach(), shrunk)
+
+
+def test_rows_of_a_sparse_gradient_by_hand():
+    """Row 1 comes twice in the first step, row 3 in the second; each has a count and second moment of its own."""
+    table = nn.Embedding(4, 2, sparse=True)
+    nn.init.zeros_(table.weight)
+    optimizer = make_optimizer(table, TrainingConfig(learning_rate=0.1))
+    square, steps, expected = {1: 0.0, 3: 0.0}, {1: 0, 3: 0}, torch.zeros(4, 2)
+    for index, factor in (([1, 1], [3.0, 4.0]), ([1, 3], [1.0, -2.0])):
+        optimizer.zero_grad()
+        (table(torch.tensor(index)) * torch.tensor(factor)).sum().backward()
+        optimizer.step()
+        for row in set(index):
+            gradient = sum(torch.tensor(factor) for one in index if one == row)
+            steps[row] += 1
+            square[row] = 0.999 * square[row] + 0.001 * float(gradient.square().mean())
+            expected[row] -= 0.1 * gradient / (math.sqrt(square[row] / (1 - 0.999 ** steps[row])) + 1e-8)
+    torch.testing.assert_close(table.weight.detach(), expected)
+    state = optimizer.state[table.weight]
+    assert sum(tensor.numel() for tensor in state.values()) == 2 * 4
+
+
+def test_weight_decay_of_a_sparse_gradient_reaches_its_rows_alone():
+    table = nn.Embedding(3, 2, sparse=True)
+    nn.init.ones_(table.weight)
+    optimizer = make_optimizer(table, TrainingConfig(learning_rate=0.1, weight_decay=0.5))
+    (0 * table(torch.tensor([1]))).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(table.weight[:, 0].detach(), torch.tensor([1.0, 0.95, 1.0]))
+
+
+def test_dense_gradients_are_torchs_adam():
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    mine, other = make_optimizer(ours, TrainingConfig(learning_rate=0.1)), torch.optim.Adam(theirs.parameters(), lr=0.1)
+    for step in range(3):
+        for model, optimizer in ((ours, mine), (theirs, other)):
+            optimizer.zero_grad()
+            model(torch.arange(3.0) + step).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+@pytest.mark.parametrize("limit", [0.1, 5.0, 100.0])
+def test_clipping_counts_sparse_rows_in(limit):
+    """The gradient of row 1 is (3, 3) + (1, 1), that of the other parameter 2: norm 6."""
+    table, single = nn.Embedding(3, 2, sparse=True), nn.Parameter(torch.zeros(()))
+    ((table(torch.tensor([1, 1])) * torch.tensor([[3.0], [1.0]])).sum() + 2 * single).backward()
+    clip_gradients([*table.parameters(), single], limit)
+    factor = min(1.0, limit / 6)
+    expected = factor * torch.tensor([[0.0, 0.0], [4.0, 4.0], [0.0, 0.0]])
+    torch.testing.assert_close(table.weight.grad.to_dense(), expected)
+    assert single.grad.item() == pytest.approx(2 * factor)

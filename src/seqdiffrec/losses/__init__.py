@@ -2,5 +2,12 @@
 
 from seqdiffrec.losses.contrastive import supervised_contrastive
 from seqdiffrec.losses.full import Added, catalogue_cross_entropy
+from seqdiffrec.losses.sampled import NegativeSampler, sampled_cross_entropy
 
-__all__ = ["Added", "catalogue_cross_entropy", "supervised_contrastive"]
+__all__ = [
+    "Added",
+    "NegativeSampler",
+    "catalogue_cross_entropy",
+    "sampled_cross_entropy",
+    "supervised_contrastive",
+]

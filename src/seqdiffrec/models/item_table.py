@@ -1,15 +1,17 @@
 """Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
 
 import math
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Float32, Int64
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
-from seqdiffrec.losses import Added, catalogue_cross_entropy
+from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.losses import Added, NegativeSampler, catalogue_cross_entropy, sampled_cross_entropy
 from seqdiffrec.models.base import ModelConfig, SequenceModel
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.device import has_bfloat16
@@ -32,6 +34,10 @@ class ItemTableConfig(ModelConfig):
     seen_bias: a learned number for each distance back, the last one for all from T - 1 places on, is added to the
         scores of the items that the history holds (`RaggedBatch.seen`). It learns from the data whether people take an
         item again.
+    loss: the softmax is over all items (``full``); over the target and items drawn in proportion to how often they
+        occur, to the power of ``negative_exponent`` (``sampled``, ``num_negatives`` draws shared by a batch); or over
+        the target and the batch's other targets (``in_batch``). The last two correct for how often an item is drawn,
+        and only the rows that a batch touches are updated; they are for catalogues of 100,000 items and more.
     """
 
     embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
@@ -39,6 +45,15 @@ class ItemTableConfig(ModelConfig):
     cosine_output: bool = False
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seen_bias: bool = False
+    loss: Literal["full", "sampled", "in_batch"] = "full"
+    num_negatives: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
+    negative_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> Self:
+        if self.loss != "full" and self.label_smoothing:
+            raise ValueError(f"label_smoothing = {self.label_smoothing} needs loss = full")
+        return self
 
 
 class ItemTable(nn.Module):
@@ -49,12 +64,17 @@ class ItemTable(nn.Module):
 
     def __init__(self, config: ItemTableConfig, num_items: int, hidden_size: int):
         super().__init__()
+        self.samples = config.loss != "full"
         # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
-        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=config.tied_output)
+        sparse = config.tied_output or self.samples
+        self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=sparse)
         self.output = None if config.tied_output else nn.Linear(hidden_size, num_items + 1)
         self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
         self.seen_bias = nn.Parameter(torch.zeros(config.max_length)) if config.seen_bias else None
         self.label_smoothing = config.label_smoothing
+        self.num_negatives = config.num_negatives if config.loss == "sampled" else None
+        self.negative_exponent = config.negative_exponent if config.loss == "sampled" else 1.0
+        self.sampler: NegativeSampler | None = None
         self._kept: tuple[list[tuple[int, int]], Catalogue] | None = None
 
     def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
@@ -72,10 +92,37 @@ class ItemTable(nn.Module):
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
         self._kept = None  # the weights are about to change
+        if self.samples:
+            assert self.sampler is not None, "a loss over drawn items needs count_items first"
+            return self._sampled_cross_entropy(self._representation(h), batch, self.sampler)
         weight, bias = self._weights()
         return catalogue_cross_entropy(
             self._representation(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
         )
+
+    def count_items(self, counts: Int64[Tensor, " V"]) -> None:
+        """Take in how often items occur in training, which a loss over drawn items needs."""
+        if self.samples:
+            self.sampler = NegativeSampler(counts, self.negative_exponent)
+
+    def _sampled_cross_entropy(self, h: Tensor, batch: RaggedBatch, sampler: NegativeSampler) -> Float[Tensor, " R"]:
+        targets, added = batch.targets, self._added(batch)
+        if self.num_negatives is None:
+            drawn = sampler.of(targets, len(targets) - 1)
+        else:
+            drawn = sampler.draw(self.num_negatives)
+        # One look-up for both: each makes a sparse gradient of its own.
+        weight, bias = self._rows(torch.cat([targets, drawn[0]]))
+        return sampled_cross_entropy(h, weight, bias, targets, *drawn, added)
+
+    def _rows(self, items: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
+        """What `_weights` has for single items, with a gradient of these rows alone."""
+        if self.output is None:
+            weight, bias = self.embedding(items), None
+        else:
+            weight = F.embedding(items, self.output.weight, sparse=True)
+            bias = self.output.bias[items]
+        return (weight if self.log_scale is None else directions(weight)), bias
 
     def mean_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
@@ -115,6 +162,18 @@ class TableModel(SequenceModel):
     """A model that scores items by an `ItemTable`."""
 
     table: ItemTable
+
+    def __init__(self, config: ModelConfig, num_items: int):
+        super().__init__(config, num_items)
+        self.register_load_state_dict_post_hook(TableModel._hand_counts_on)
+
+    def _hand_counts_on(self, _: object = None) -> None:
+        self.table.count_items(self.item_counts)
+
+    def count_items(self, train: Sequences) -> None:
+        """Record how often each item occurs in training."""
+        super().count_items(train)
+        self._hand_counts_on()
 
     def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "S R D"]:
         """What the items are scored against, for each noise draw and target; one draw for models without noise."""

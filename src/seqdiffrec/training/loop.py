@@ -25,7 +25,7 @@ from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.memory import keep_freed_memory
-from seqdiffrec.training.optimization import MovingAverage, learning_rate, make_optimizer
+from seqdiffrec.training.optimization import MovingAverage, clip_gradients, learning_rate, make_optimizer
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
 
@@ -140,7 +140,7 @@ class Trainer:
         optimizer.zero_grad()
         loss.total.backward()
         if self.config.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
+            clip_gradients(self.model.parameters(), self.config.max_gradient_norm)
         optimizer.step()
         if self.average is not None:
             self.average.update(self.state.steps_done + 1)

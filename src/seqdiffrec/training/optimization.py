@@ -1,8 +1,9 @@
 """The optimiser, the course of its learning rate, and the moving average of the weights."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +11,73 @@ from torch import Tensor, nn
 from seqdiffrec.training.settings import TrainingConfig
 
 
+class _ByRows(torch.optim.Adam):
+    """Adam, with a plainer rule for parameters whose gradient is sparse: item tables under a loss over drawn items.
+
+    Of these only the rows in the gradient are changed. A row has no momentum, and one second moment: the mean over its
+    numbers of the squared gradient. So a table of V rows has a state of 2 V numbers, where Adam has two tables.
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update all parameters."""
+        rows: list[tuple[dict[str, Any], Tensor, Tensor]] = []
+        for group in self.param_groups:
+            for one in cast(list[Tensor], group["params"]):
+                if one.grad is not None and one.grad.is_sparse:
+                    rows.append((group, one, one.grad.coalesce()))
+                    one.grad = None
+        loss = cast(float | None, super().step(closure))
+        for group, one, gradient in rows:
+            self._update_rows(group, one, gradient)
+        return loss
+
+    @torch.no_grad()
+    def _update_rows(self, group: dict[str, Any], one: Tensor, gradient: Tensor) -> None:
+        state, index, values = self.state[one], gradient.indices()[0], gradient.values()
+        if not state:
+            # Counts are floats, as `load_state_dict` makes them.
+            state["row_steps"], state["row_square"] = one.new_zeros(len(one)), one.new_zeros(len(one))
+        rate = group["betas"][1]
+        steps = state["row_steps"][index] + 1
+        square = state["row_square"][index].lerp(values.square().mean(1), 1 - rate)
+        state["row_steps"][index], state["row_square"][index] = steps, square
+        size = group["lr"] / ((square / (1 - rate**steps)).sqrt() + group["eps"])
+        if group["weight_decay"]:
+            one[index] *= 1 - group["lr"] * group["weight_decay"]
+        one.index_add_(0, index, values * size[:, None], alpha=-1)
+
+
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer | None:
-    """Adam, or AdamW where weights decay; None for a model that only counts, such as popularity."""
+    """Adam, or AdamW where weights decay, with item tables by rows under a loss over drawn items.
+
+    None for a model that only counts, such as popularity.
+    """
     parameters = list(model.parameters())
     if not parameters:
         return None
     if config.weight_decay == 0:
-        return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+        return _ByRows(parameters, lr=config.learning_rate, fused=True)
     # Biases, norms and single numbers are not decayed, as is usual.
     groups = [
         {"params": [one for one in parameters if one.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return _ByRows(groups, lr=config.learning_rate, fused=True, decoupled_weight_decay=True)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Scale all gradients so that their common Euclidean norm is at most ``limit``, the rows of sparse ones too."""
+    gradients: list[Tensor] = []
+    for one in parameters:
+        if one.grad is not None and one.grad.is_sparse:
+            one.grad = one.grad.coalesce()
+            gradients.append(one.grad._values())
+        elif one.grad is not None:
+            gradients.append(one.grad)
+    factor = limit / (torch.nn.utils.get_total_norm(gradients) + 1e-6)
+    for gradient in gradients:
+        gradient.mul_(factor.clamp(max=1.0))
 
 
 def learning_rate(config: TrainingConfig, epochs_done: float) -> float:
