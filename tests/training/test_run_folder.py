@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -261,14 +262,15 @@ def test_a_corpus_that_does_not_fit(trained, corpus, other_corpus):
 
 def fail_writing(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
     """Let the next write of a file of that name fail, before anything of it is in place."""
-    real = checkpoint.replace_file
+    for function in ("replace_file", "replace_with"):
+        real = getattr(checkpoint, function)
 
-    def replace_file(path: Path, content: bytes) -> None:
-        if path.name.startswith(name):
-            raise error
-        real(path, content)
+        def replace(path: Path, what: Any, real: Any = real) -> None:
+            if path.name.startswith(name):
+                raise error
+            real(path, what)
 
-    monkeypatch.setattr(checkpoint, "replace_file", replace_file)
+        monkeypatch.setattr(checkpoint, function, replace)
 
 
 def resumed(build, trainer_for, path: Path):

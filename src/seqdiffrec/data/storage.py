@@ -58,9 +58,16 @@ def replace_file(path: Path, content: bytes) -> None:
 
     Raises DataError when the disk is full or not writable; nothing is left behind then.
     """
+    replace_with(path, lambda partial: partial.write_bytes(content))
+
+
+def replace_with(path: Path, write: Callable[[Path], object]) -> None:
+    """`replace_file` with what `write` puts into the file that it is given."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        write_file(partial, lambda file: file.write(content))
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:

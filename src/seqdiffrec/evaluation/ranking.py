@@ -33,6 +33,9 @@ from seqdiffrec.data.split import Cases
 from seqdiffrec.data.storage import cannot_write, write_file
 from seqdiffrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoff, summarize
 
+# Scores of a block: 64 MiB.
+SCORES_AT_ONCE = 2**24
+
 Predict = Callable[[Sequences], Tensor]
 """Histories to scores: float32 (B, num_items), higher is better, column j for item index j + 1."""
 
@@ -73,7 +76,7 @@ def evaluate(
     num_items: int,
     ks: Sequence[int] = DEFAULT_CUTOFFS,
     *,
-    block_size: int = 256,
+    block_size: int | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Rank every target and give the metrics of both protocols.
@@ -83,7 +86,7 @@ def evaluate(
         cases: histories and their targets.
         num_items: the catalogue's size.
         ks: the cutoffs of the metrics.
-        block_size: cases scored at once.
+        block_size: cases scored at once; without it as many as fit 64 MiB, at most 256.
         progress: told after each block.
 
     Raises:
@@ -116,7 +119,7 @@ def rank_targets(
     cases: Cases,
     num_items: int,
     *,
-    block_size: int = 256,
+    block_size: int | None = None,
     progress: Progress | None = None,
 ) -> Ranks:
     """The rank of each case's target among all items, with the history's items kept and with them removed.
@@ -125,13 +128,16 @@ def rank_targets(
         predict: histories to float32 scores (B, num_items), column j for item index j + 1, on any device.
         cases: B histories and their targets.
         num_items: the catalogue's size.
-        block_size: cases scored at once; changes memory and speed, never a rank.
+        block_size: cases scored at once, without it as many as fit 64 MiB, at most 256; changes memory and speed,
+            never a rank.
         progress: told after each block.
 
     Raises:
         ValueError: `block_size` is below 1, an item index lies outside 1..num_items, or scores are not float32
             (half-precision scores tie in masses), have the wrong shape, or are not finite.
     """
+    if block_size is None:
+        block_size = min(256, max(1, SCORES_AT_ONCE // num_items))
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, not {block_size}")
     num_cases = len(cases)

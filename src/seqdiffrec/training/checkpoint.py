@@ -20,14 +20,13 @@ from typing import Any, cast
 
 import polars as pl
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.errors import DataError
-from seqdiffrec.data.storage import replace_file, write_folder, write_frame, write_json
+from seqdiffrec.data.storage import replace_file, replace_with, write_folder, write_frame, write_json
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.training.optimization import MovingAverage
 from seqdiffrec.training.state import EpochRow, TrainingState
@@ -72,7 +71,7 @@ class RunFolder:
 
         def write(folder: Path) -> None:
             write_frame(folder / "items.arrow", corpus.vocabulary())
-            record["files"]["items.arrow"] = _fingerprint((folder / "items.arrow").read_bytes())
+            record["files"]["items.arrow"] = _fingerprint(folder / "items.arrow")
             corpus.save(folder / "corpus")
             write_json(folder / "run.json", record)
 
@@ -115,7 +114,7 @@ class RunFolder:
         if average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
         name = f"checkpoint-{state.epoch:03}-{state.step:06}.safetensors"
-        self._replace("checkpoint", name, _pack(tensors, {"state": json.dumps(asdict(state))}))
+        self._replace("checkpoint", name, tensors, {"state": json.dumps(asdict(state))})
 
     def load_checkpoint(
         self, model: SequenceModel, optimizer: torch.optim.Optimizer, average: MovingAverage | None
@@ -149,7 +148,7 @@ class RunFolder:
         if best is not None:
             row: EpochRow = state.history[-1]
             self.record["best"] = {"epoch": row["epoch"], "validation": row["validation"]}
-            self._replace("weights", f"weights-{row['epoch']:03}.safetensors", _pack(best, {}))
+            self._replace("weights", f"weights-{row['epoch']:03}.safetensors", best, {})
 
     def load_weights(self) -> dict[str, Tensor]:
         """The best weights, checked: their hash is the recorded one and every value is a number."""
@@ -158,7 +157,7 @@ class RunFolder:
             raise RunError(f"{self.path} has no weights yet: its first epoch is not done. Go on with --resume")
         tensors, _ = self._read_tensors(name)
         for key, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            if tensor.is_floating_point() and not all_finite(tensor):
                 raise RunError(f"{self.path / name}: {key} holds values that are not numbers; train again")
         return tensors
 
@@ -169,7 +168,7 @@ class RunFolder:
         if state.history:
             row = state.history[state.best_epoch]
             self.record["best"] = {"epoch": row["epoch"], "validation": row["validation"]}
-        self._replace("weights", name, _pack(weights, {}))
+        self._replace("weights", name, weights, {})
         self.finish(state, "saved from memory")
 
     def finish(self, state: TrainingState, reason: str) -> None:
@@ -180,7 +179,7 @@ class RunFolder:
 
     def items(self) -> pl.DataFrame:
         """Item ids and titles; row j belongs to item index j + 1."""
-        return pl.read_ipc(self._read("items.arrow"))
+        return pl.read_ipc(self._checked("items.arrow"))
 
     def corpus(self) -> Corpus | None:
         """The prepared log, if it is still there. Raises RunError where it is another one."""
@@ -205,7 +204,7 @@ class RunFolder:
         """Where the training stands by its metrics: epochs done, the best of them."""
         path = self.path / "metrics.jsonl"
         if self.record["status"] == "finished":
-            lines = self._read(path.name).decode().splitlines()
+            lines = self._checked(path.name).read_text().splitlines()
         else:  # its newest line may be there before run.json says so
             lines = path.read_text().splitlines() if path.exists() else []
         try:
@@ -218,12 +217,14 @@ class RunFolder:
     def _write_metrics(self, state: TrainingState) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in state.history).encode()
         replace_file(self.path / "metrics.jsonl", lines)
-        self.record["files"]["metrics.jsonl"] = _fingerprint(lines)
+        self.record["files"]["metrics.jsonl"] = _fingerprint(self.path / "metrics.jsonl")
 
-    def _replace(self, role: str, name: str, content: bytes) -> None:
-        replace_file(self.path / name, content)
+    def _replace(self, role: str, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Write tensors from where they lie, without a copy in memory, and have them in place of the file before."""
+        ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        replace_with(self.path / name, lambda partial: _save(ready, partial, metadata))
         old = self.record[role]
-        changed = {**self.record, role: name, "files": {**self.record["files"], name: _fingerprint(content)}}
+        changed = {**self.record, role: name, "files": {**self.record["files"], name: _fingerprint(self.path / name)}}
         try:
             self._commit(changed, remove=old if old != name else None)
         except DataError:
@@ -240,35 +241,34 @@ class RunFolder:
         if remove is not None:
             (self.path / remove).unlink(missing_ok=True)
 
-    def _read(self, name: str) -> bytes:
-        """A file of the run, checked against its recorded size and hash."""
-        recorded = self.record["files"].get(name)
+    def _checked(self, name: str) -> Path:
+        """Where a file of the run is, checked against its recorded size and hash."""
+        recorded, path = self.record["files"].get(name), self.path / name
         try:
-            content = (self.path / name).read_bytes()
+            size = path.stat().st_size
+            if recorded is None or size != recorded["bytes"]:
+                expected = "an unknown number of" if recorded is None else recorded["bytes"]
+                raise RunError(
+                    f"{path} has {size} bytes, run.json says {expected}: it was cut off or swapped; "
+                    "restore it or train again"
+                )
+            if _fingerprint(path) != recorded:
+                raise RunError(
+                    f"{path} is not the file that this run wrote (its SHA-256 differs from run.json): it was "
+                    "changed or swapped; restore it or train again"
+                )
         except OSError as error:
-            raise RunError(
-                f"{self.path / name} cannot be read ({error.strerror}); restore it or train again"
-            ) from error
-        if recorded is None or len(content) != recorded["bytes"]:
-            size = "an unknown number of" if recorded is None else recorded["bytes"]
-            raise RunError(
-                f"{self.path / name} has {len(content)} bytes, run.json says {size}: it was cut off or swapped; "
-                "restore it or train again"
-            )
-        if _fingerprint(content) != recorded:
-            raise RunError(
-                f"{self.path / name} is not the file that this run wrote (its SHA-256 differs from run.json): it was "
-                "changed or swapped; restore it or train again"
-            )
-        return content
+            raise RunError(f"{path} cannot be read ({error.strerror}); restore it or train again") from error
+        return path
 
     def _read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-        content = self._read(name)
+        path = self._checked(name)
         try:
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            return load_tensors(content), header.get("__metadata__", {})
-        except (SafetensorError, ValueError) as error:
-            raise RunError(f"{self.path / name} is not a whole safetensors file: {error}; train again") from error
+            with cast(Any, safe_open(path, "pt")) as file:
+                names = cast(list[str], file.keys())
+                return {name: cast(Tensor, file.get_tensor(name)) for name in names}, file.metadata() or {}
+        except SafetensorError as error:
+            raise RunError(f"{path} is not a whole safetensors file: {error}; train again") from error
 
 
 def corpus_facts(corpus: Corpus) -> dict[str, Any]:
@@ -289,9 +289,18 @@ def refuse_existing(path: Path) -> None:
         raise RunError(f"{path} exists already; choose another --out{resume}")
 
 
-def _pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+def all_finite(tensor: Tensor) -> bool:
+    """Whether all values are numbers; unlike ``isfinite().all()`` without three tables of the same size."""
+    return tensor.numel() == 0 or all(bool(end.isfinite()) for end in tensor.aminmax())
 
 
-def _fingerprint(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # which hides the number of the system's error
+        raise OSError(str(error)) from error
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}

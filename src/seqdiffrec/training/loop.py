@@ -23,7 +23,7 @@ from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
 from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.training.callbacks import Reporter
-from seqdiffrec.training.checkpoint import RunError, RunFolder
+from seqdiffrec.training.checkpoint import RunError, RunFolder, all_finite
 from seqdiffrec.training.memory import keep_freed_memory
 from seqdiffrec.training.optimization import MovingAverage, clip_gradients, learning_rate, make_optimizer
 from seqdiffrec.training.settings import TrainingConfig
@@ -65,7 +65,7 @@ class Trainer:
         self.bfloat16 = use_bfloat16(config.precision, self.device)
         self.state = TrainingState()
         model.count_items(split.train)
-        self.best = _copy_weights(model)
+        self.best: dict[str, Tensor] | None = None  # the weights of the best epoch, where no run's folder has them
         self.optimizer = make_optimizer(model, config)
         self.average = MovingAverage(model, config.average_rate) if config.average_rate > 0 else None
         if not (split.train.lengths >= 2).any():
@@ -82,7 +82,7 @@ class Trainer:
             raise RunError(f"{self.run.path} is a model that only counts: there is nothing to go on with")
         self.state = self.run.load_checkpoint(self.model, self.optimizer, self.average)
         if self.state.best_epoch >= 0:
-            self.best = self.run.load_weights()
+            self.run.load_weights()  # the end needs them: a broken file is told now
 
     def train(self) -> TrainingState:
         """Train to the last epoch, or until ``patience`` epochs bring nothing.
@@ -96,7 +96,9 @@ class Trainer:
                 if self.optimizer is not None:
                     self._train_epoch(self.optimizer)
                 self._end_epoch()
-        self.model.load_state_dict(self.best)
+        best = self.best if self.run is None else self.run.load_weights()
+        assert best is not None
+        self.model.load_state_dict(best)
         if self.run is not None:
             patience = f"{self.config.patience} epochs without a better NDCG@{SELECT_AT}"
             self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
@@ -148,8 +150,9 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, record the epoch."""
-        started = time.monotonic()
-        num_items = self.model.num_items
+        started, state = time.monotonic(), self.state
+        num_items, norm = self.model.num_items, self.model.embedding_norm()
+        chosen_by = f"NDCG@{min(SELECT_AT, num_items)}"
         with self.average.in_place() if self.average is not None else nullcontext():
             metrics = evaluate(
                 lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
@@ -158,25 +161,24 @@ class Trainer:
                 cutoffs(num_items),
                 progress=self.reporter.validation,
             )
-            weights = _copy_weights(self.model)
-        chosen_by = f"NDCG@{min(SELECT_AT, num_items)}"
-        value, state = metrics["seen_kept"][chosen_by], self.state
-        row = EpochRow(
-            epoch=state.epoch + 1,
-            chosen_by=chosen_by,
-            value=value,
-            train=state.means(),
-            embedding_norm=self.model.embedding_norm(),
-            validation={protocol: metrics[protocol] for protocol in ("seen_kept", "seen_removed")},
-            improved=value > state.best_value,
-            targets=state.targets,
-            train_seconds=round(state.seconds, 3),
-            validation_seconds=round(time.monotonic() - started, 3),
-        )
-        self.best = weights if row["improved"] else self.best
-        state.end_epoch(row)
-        if self.run is not None:
-            self.run.save_epoch(state, self.best if row["improved"] else None)
+            value = metrics["seen_kept"][chosen_by]
+            row = EpochRow(
+                epoch=state.epoch + 1,
+                chosen_by=chosen_by,
+                value=value,
+                train=state.means(),
+                embedding_norm=norm,
+                validation={protocol: metrics[protocol] for protocol in ("seen_kept", "seen_removed")},
+                improved=value > state.best_value,
+                targets=state.targets,
+                train_seconds=round(state.seconds, 3),
+                validation_seconds=round(time.monotonic() - started, 3),
+            )
+            state.end_epoch(row)
+            if self.run is not None:
+                self.run.save_epoch(state, self.model.state_dict() if row["improved"] else None)
+            elif row["improved"]:
+                self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self._checkpoint()
         self.reporter.end_epoch(row, state)
 
@@ -191,7 +193,7 @@ class Trainer:
     def _checkpoint(self) -> None:
         if self.run is not None and self.optimizer is not None:
             # A finite loss may still have had a gradient that was not.
-            if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            if not all(all_finite(parameter.detach()) for parameter in self.model.parameters()):
                 raise TrainingDiverged(f"weights are no longer numbers in epoch {self.state.epoch + 1}; {REMEDY}")
             self.run.save_checkpoint(self.model, self.optimizer, self.average, self.state)
         self.saved_at = time.monotonic()
@@ -228,7 +230,3 @@ def _signals_set(event: threading.Event, reporter: Reporter) -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _copy_weights(model: SequenceModel) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
