@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ranking_speed, training_speed
+from benchmarks import ranking_speed, request_speed, training_speed
 from benchmarks.machine import describe
 from benchmarks.pairs import LEAST_ROUNDS
 from benchmarks.workload import load
@@ -19,7 +19,7 @@ from seqdiffrec.data.datasets import DATA_ROOT_VARIABLE
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.models.device import pick_device
 
-NAMES = ("training", "ranking")
+NAMES = ("training", "ranking", "requests")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often the systems take turns")
     parser.add_argument("--steps", type=int, default=20, help="training steps of a system in a round")
     parser.add_argument("--cases", type=int, help="rank the first so many test cases only")
+    parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
     parser.add_argument("--worker", metavar="SYSTEM", help=argparse.SUPPRESS)
     options = parser.parse_args()
     workload = load(options.data_root)
@@ -46,6 +47,8 @@ def main() -> None:
             record |= training_speed.run(
                 precision=options.precision, steps=options.steps, rounds=options.rounds, data_arguments=data
             )
+        elif name == "requests":
+            record |= request_speed.run(requests=options.requests) | {"data": "random histories"}
         else:
             record |= ranking_speed.run(workload, rounds=options.rounds, num_cases=options.cases)
         show(record)

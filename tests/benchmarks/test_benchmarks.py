@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import request_speed
 from benchmarks.__main__ import command, shown
 from benchmarks.operations import padded_work, training_flop, work_of
 from benchmarks.padded_sasrec import PaddedSASRec, padded
@@ -164,3 +165,13 @@ def test_a_record_says_how_to_make_it_again_but_not_where_the_data_lie(monkeypat
 def test_figures_are_shown_with_three_digits_and_their_spread() -> None:
     assert shown({"median": 1234.5, "least": 0.012345, "greatest": 98765}) == "1,230 (0.0123 to 98,800)"
     assert shown(12.5) == "12.5"
+
+
+def test_requests_of_all_systems_and_catalogues(monkeypatch) -> None:
+    monkeypatch.setattr(request_speed, "CATALOGUES", (20, 30))
+    monkeypatch.setattr(request_speed, "SIZE", {**TINY, "max_length": 6})
+    record = request_speed.run(requests=3)
+    assert len(record["rows"]) == 6 and record["settings"]["history"] == 5
+    for name, row in record["rows"].items():
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert (row["times_reference"] == 1) == name.endswith("SASRec")
