@@ -85,7 +85,10 @@ def test_what_a_search_leaves(whole):
         "tune.svg",
     ]
     assert list((folder / "trials").iterdir()) == [], "the runs of trials are gone"
-    assert json.loads((folder / "trials.json").read_text()) == found.trials
+    record = json.loads((folder / "trials.json").read_text())
+    assert record["trials"] == found.trials
+    assert record["command"] and record["versions"]["torch"] and record["machine"]["cores"] >= 1
+    assert "revision" in record
     for trial in found.trials:
         values = trial["settings"]
         assert 0.1 <= values["model.dropout"] <= 0.6 and 1e-4 <= values["training.learning_rate"] <= 3e-2

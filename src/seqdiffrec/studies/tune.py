@@ -20,6 +20,7 @@ import numpy as np
 from seqdiffrec.config import RunConfig
 from seqdiffrec.data import Dataset
 from seqdiffrec.data.storage import replace_file
+from seqdiffrec.inference.recommender import made_by
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.studies.lock import held
 from seqdiffrec.studies.runs import load_data, without_places
@@ -200,6 +201,7 @@ def _write(study: "Study", search: Search, out: Path, as_toml: AsToml, command: 
     tables["data"] = without_places(tables["data"])
     found_by = f"# {command}\n# Trial {best['trial']} of {len(rows)}, validation NDCG@10 {best['value']:.4f}\n\n"
     replace_file(recipe, f"{found_by}{as_toml(tables)}\n".encode())
-    replace_file(out / "trials.json", json.dumps(rows, indent=1).encode() + b"\n")
+    record = {"command": command, **made_by(), "trials": rows}
+    replace_file(out / "trials.json", json.dumps(record, indent=1).encode() + b"\n")
     draw_trials(rows, out / "tune.svg")
     return Found(best, rows, recipe)
