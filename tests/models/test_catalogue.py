@@ -49,6 +49,7 @@ def test_probabilities_by_the_formula(monkeypatch, at_once):
 def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, scale):
     """At a small scale all items are close together, so that bfloat16 alone would take others."""
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(catalogue, "ROUGH_SHARE", 1.0)
     monkeypatch.setattr(catalogue, "CANDIDATES_EACH", each)
     monkeypatch.setattr(catalogue, "CANDIDATES_MORE", more)
     of, h, added = make(rough=rough, scale=scale)
@@ -73,6 +74,16 @@ def test_in_bfloat16_alone_the_best_would_be_others():
     barred().put_into(probabilities)
     wanted = probabilities.sort(dim=1, descending=True).values[:, :10]
     assert ((probabilities.gather(1, others.columns) - wanted).abs() > 3e-3 * wanted).any()
+
+
+@pytest.mark.parametrize("k", [10, ITEMS, ITEMS + 3])
+def test_long_lists_are_exact(k):
+    """With candidates of more than a sixteenth of the catalogue nothing is rough; no list is longer than it."""
+    of, h, added = make(rough=True)
+    exact = Catalogue(of.weight, of.bias, rough=False).top(h, added, k, barred())
+    top = of.top(h, added, k, barred())
+    assert top.columns.shape == (ROWS, min(k, ITEMS))
+    assert all(torch.equal(*pair) for pair in zip(top, exact, strict=True))
 
 
 @pytest.mark.parametrize("rough", [False, True])

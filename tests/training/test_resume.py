@@ -26,18 +26,28 @@ def create(path: Path, corpus) -> RunFolder:
 COURSE = {"warmup_epochs": 1.5, "decay": "cosine", "weight_decay": 0.1, "average_rate": 0.9}
 
 
+SHARED = {"attention": "shared_history"}
+
+
 @pytest.mark.parametrize(
-    ("attention", "training"), [("bidirectional", {}), ("shared_history", {}), ("shared_history", COURSE)]
+    ("settings", "training"),
+    [
+        ({}, {}),
+        (SHARED, {}),
+        (SHARED, COURSE),
+        ({**SHARED, "loss": "sampled", "num_negatives": 9}, COURSE),
+        ({**SHARED, "loss": "in_batch"}, {}),
+    ],
 )
 @pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())
-def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, attention, training, stops):
+def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, settings, training, stops):
     """Dropout and importance sampling are on: both have a memory that the checkpoint must hold."""
-    whole = build(attention=attention)
+    whole = build(**settings)
     trainer_for(whole, run=create(tmp_path / "whole", corpus), **training).train()
 
     create(tmp_path / "cut", corpus)
     for number, stop_after in enumerate([*stops, None]):
-        model = build(attention=attention, seed=0 if number == 0 else 40 + number)  # what a new process starts from
+        model = build(**settings, seed=0 if number == 0 else 40 + number)  # what a new process starts from
         trainer = trainer_for(model, run=RunFolder.open(tmp_path / "cut"), stop_after=stop_after, **training)
         torch.manual_seed(number)
         if number > 0:

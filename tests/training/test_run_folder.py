@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from seqdiffrec.data import DataError
 from seqdiffrec.training import RunError, RunFolder, TrainingInterrupted, TrainingState, checkpoint
@@ -346,3 +347,20 @@ def test_a_model_from_memory_is_saved_as_a_finished_run(run, build):
     assert opened.record["status"] == "finished"
     assert all(torch.equal(value, weights[name]) for name, value in opened.load_weights().items())
     check_whole(run.path)
+
+
+def test_others_may_read_what_the_umask_lets_them(trained):
+    """The library that writes tensors makes files that only their owner may read."""
+    modes = {path.name: path.stat().st_mode & 0o777 for path in trained.iterdir() if path.is_file()}
+    assert len(modes) >= 4
+    assert set(modes.values()) == {modes["run.json"]}
+
+
+def test_a_full_disk_that_the_tensors_meet_is_told_as_one(trained, build, trainer_for, monkeypatch):
+    def full(*args: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    trainer = resumed(build, trainer_for, trained)
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(DataError, match=r"No space left on device; free some space there"):
+        trainer.run.save_checkpoint(trainer.model, trainer.optimizer, trainer.average, trainer.state)

@@ -65,7 +65,10 @@ def replace_with(path: Path, write: Callable[[Path], object]) -> None:
     """`replace_file` with what `write` puts into the file that it is given."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         write(partial)
+        partial.chmod(mode)  # a library may have put a file of its own there, which nobody else may read
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)

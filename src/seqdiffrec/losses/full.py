@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Rows are made up to whole multiples of this: a matrix library compiles a kernel for every new shape, and without this
@@ -68,7 +69,7 @@ class _Catalogue:
 
     def tiles(self) -> list[slice]:
         """Stretches of the items."""
-        wanted = TILE.get(self.h.device.type, TILE_ELSEWHERE) // len(self.h)
+        wanted = TILE.get(self.h.device.type, TILE_ELSEWHERE) // max(1, len(self.h))
         size = max(ROWS, wanted - wanted % ROWS)
         return [slice(start, min(start + size, len(self.weight))) for start in range(0, len(self.weight), size)]
 
@@ -144,7 +145,10 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return sums.total.log()[: len(h)] - aim
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         h, weight, targets, total, pulled, order, mean_weight, *kept = ctx.saved_tensors
         catalogue, smoothing = cast(_Catalogue, ctx.catalogue), ctx.smoothing

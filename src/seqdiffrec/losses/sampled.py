@@ -4,7 +4,7 @@ from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqdiffrec.losses.full import Added
@@ -41,16 +41,21 @@ def sampled_cross_entropy(
     return torch.logaddexp(at_target, logits.logsumexp(1)) - at_target
 
 
-class NegativeSampler:
+class NegativeSampler(nn.Module):
     """Draws items in proportion to a power of how often they occur in training, those that never occur as if once.
 
     counts: (V,) occurrences of item indices 1..V. exponent: 0 draws all alike, 1 by popularity.
     """
 
     def __init__(self, counts: Int64[Tensor, " V"], exponent: float):
+        super().__init__()
         weight = counts.clamp(min=1).double() ** exponent
-        self.log_probability = (weight / weight.sum()).log()
-        self.cumulative = (weight / weight.sum()).cumsum(0)
+        # In no state: they follow from the counts.
+        self.register_buffer("log_probability", (weight / weight.sum()).log(), persistent=False)
+        self.register_buffer("cumulative", (weight / weight.sum()).cumsum(0), persistent=False)
+
+    log_probability: Tensor
+    cumulative: Tensor
 
     def draw(self, count: int) -> tuple[Int64[Tensor, " K"], Float[Tensor, " K"]]:
         """``count`` draws with replacement: the items, ascending and each once, and their `log_expected`."""

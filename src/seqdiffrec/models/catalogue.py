@@ -14,6 +14,8 @@ from seqdiffrec.models.top import BARRED, Barred, Top, best
 SCORES_AT_ONCE = 2**20
 # Candidates looked at again in float32 for k items wanted.
 CANDIDATES_EACH, CANDIDATES_MORE = 4, 64
+# With more candidates than this share of the catalogue, scoring all of it in float32 is faster.
+ROUGH_SHARE = 1 / 16
 # How much further than any candidate's another item's rough score may be off.
 CAUTION = 2.0
 
@@ -49,6 +51,7 @@ class Catalogue:
         probability may change places.
         """
         num_draws, count, _ = draws.shape
+        k = min(k, len(self.weight) - 1)
         found = [
             self._top(draws[:, rows], added, rows, k, barred.on(rows)) for rows in self._stretches(num_draws, count)
         ]
@@ -61,30 +64,34 @@ class Catalogue:
         return scores.softmax(0).sum(1).t() / len(h)
 
     def _top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
-        if not self.rough:
-            mean = self._mean(h, added, rows)[:, 1:]
-            barred.put_into(mean)
-            return best(mean, k)
+        wanted = CANDIDATES_EACH * k + CANDIDATES_MORE
+        if not self.rough or wanted > ROUGH_SHARE * len(self.weight):
+            return self._exact_top(h, added, rows, k, barred)
         product = (h.flatten(0, 1).bfloat16() @ self._rough_weight.t()).view(*h.shape[:2], -1)
         each = self._complete(product.float(), added, rows).softmax(-1)  # (S, r, V + 1)
         mean = each.mean(0)
-        largest = mean.topk(min(CANDIDATES_EACH * k + CANDIDATES_MORE, mean.shape[1])).indices
         # What the largest terms of each sum over the catalogue gain by the second look, barred or not.
+        largest = mean.topk(wanted).indices
         looked, _ = self._again(largest, h, product, each)
         total = 1 + (looked - each.gather(2, largest.expand(len(h), -1, -1))).sum(-1, keepdim=True)
         barred.put_into(mean[:, 1:])
         mean[:, 0] = BARRED
-        wanted = largest.shape[1]
-        while True:
-            rough = mean.topk(min(wanted, mean.shape[1]))
+        while wanted <= ROUGH_SHARE * len(self.weight):
+            rough = mean.topk(wanted)
             columns = rough.indices.sort().values  # (r, c), so that ties go to the smaller
             looked, error = self._again(columns, h, product, each)
             probabilities = (looked / total).mean(0).masked_fill(mean.gather(1, columns) == BARRED, BARRED)
             top = best(probabilities, k)
             outside = rough.values[:, -1] * (CAUTION * error).exp()
-            if wanted >= mean.shape[1] or bool((outside < top.probabilities[:, -1]).all()):
+            if bool((outside < top.probabilities[:, -1]).all()):
                 return Top(top.probabilities, columns.gather(1, top.columns) - 1)
             wanted *= 4
+        return self._exact_top(h, added, rows, k, barred)
+
+    def _exact_top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
+        mean = self._mean(h, added, rows)[:, 1:]
+        barred.put_into(mean)
+        return best(mean, k)
 
     def _again(self, columns: Tensor, h: Tensor, product: Tensor, each: Tensor) -> tuple[Tensor, Tensor]:
         """In float32, each draw's terms of the items ``columns`` (r, c), relative to the rough sums: (S, r, c).

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
@@ -37,7 +38,8 @@ class ItemTableConfig(ModelConfig):
     loss: the softmax is over all items (``full``); over the target and items drawn in proportion to how often they
         occur, to the power of ``negative_exponent`` (``sampled``, ``num_negatives`` draws shared by a batch); or over
         the target and the batch's other targets (``in_batch``). The last two correct for how often an item is drawn,
-        and only the rows that a batch touches are updated; they are for catalogues of 100,000 items and more.
+        and only the rows that a batch touches are updated (biases all); they are for catalogues of 100,000 items or
+        more.
     """
 
     embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
@@ -100,6 +102,11 @@ class ItemTable(nn.Module):
             self._representation(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
         )
 
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; training changes the weights."""
+        self._kept = None if mode else self._kept
+        return super().train(mode)
+
     def count_items(self, counts: Int64[Tensor, " V"]) -> None:
         """Take in how often items occur in training, which a loss over drawn items needs."""
         if self.samples:
@@ -142,9 +149,14 @@ class ItemTable(nn.Module):
         return (weight if self.log_scale is None else directions(weight)), bias
 
     def _catalogue(self) -> Catalogue:
-        """The weights laid out for scoring, kept for as long as they stay what they are."""
+        """The weights laid out for scoring, kept until training goes on, or they are changed in another way.
+
+        What is written through ``.data`` is not seen.
+        """
         if torch.is_grad_enabled():
             return Catalogue(*self._weights(), rough=False)
+        if self.embedding.weight.is_inference():  # nothing tells whether such weights were changed
+            return Catalogue(*self._weights(), rough=has_bfloat16(self.embedding.weight.device))
         state = [(one.data_ptr(), one._version) for one in self.parameters()]
         if self._kept is None or self._kept[0] != state:
             weight, bias = self._weights()
@@ -206,7 +218,10 @@ class _Directions(torch.autograd.Function):
         return unit
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> Tensor:
         (gradient,) = gradients
         unit, inverse = ctx.saved_tensors
         along = (gradient * unit).sum(-1, keepdim=True)

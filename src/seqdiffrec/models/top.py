@@ -52,6 +52,9 @@ def best(probabilities: Float[Tensor, "B V"], k: int) -> Top:
     found = probabilities.topk(min(k, probabilities.shape[1]))
     # Which of several equal ones topk takes, and in which order, is left open, so all that equal its last are ranked.
     rows, columns = torch.nonzero(probabilities >= found.values[:, -1:], as_tuple=True)
+    if len(rows) > 2 * found.values.numel():  # many are equal
+        sort = probabilities.sort(dim=1, descending=True, stable=True)
+        return Top(*(part[:, : found.values.shape[1]] for part in sort))
     values = probabilities[rows, columns]
     order = values.argsort(descending=True, stable=True)
     order = order[rows[order].argsort(stable=True)]

@@ -14,6 +14,8 @@ may be an epoch ahead while a run is in training.
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -297,8 +299,11 @@ def all_finite(tensor: Tensor) -> bool:
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     try:
         save_file(tensors, path, metadata)
-    except SafetensorError as error:  # which hides the number of the system's error
-        raise OSError(str(error)) from error
+    except SafetensorError as error:  # which has the number of the system's error in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise OSError(str(error)) from error
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

@@ -35,12 +35,12 @@ class _ByRows(torch.optim.Adam):
     def _update_rows(self, group: dict[str, Any], one: Tensor, gradient: Tensor) -> None:
         state, index, values = self.state[one], gradient.indices()[0], gradient.values()
         if not state:
-            # Counts are floats, as `load_state_dict` makes them.
-            state["row_steps"], state["row_square"] = one.new_zeros(len(one)), one.new_zeros(len(one))
+            # The counts of the rows: named and typed as `load_state_dict` wants it.
+            state["step"], state["row_square"] = one.new_zeros(len(one)), one.new_zeros(len(one))
         rate = group["betas"][1]
-        steps = state["row_steps"][index] + 1
+        steps = state["step"][index] + 1
         square = state["row_square"][index].lerp(values.square().mean(1), 1 - rate)
-        state["row_steps"][index], state["row_square"][index] = steps, square
+        state["step"][index], state["row_square"][index] = steps, square
         size = group["lr"] / ((square / (1 - rate**steps)).sqrt() + group["eps"])
         if group["weight_decay"]:
             one[index] *= 1 - group["lr"] * group["weight_decay"]
