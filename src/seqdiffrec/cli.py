@@ -10,7 +10,7 @@ import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -203,6 +203,7 @@ def recommend(
     history: Annotated[list[str] | None, typer.Option(help="Item ids, oldest first.", metavar="ID ...")] = None,
     k: Annotated[int, typer.Option("-k", help="Length of the list.")] = 10,
     keep_viewed: Annotated[bool, typer.Option(help="Recommend also what the history has.")] = False,
+    approximate: Annotated[bool, typer.Option(help="Look things up in the run's index, which `index` makes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5"""
@@ -211,15 +212,41 @@ def recommend(
     if more and history is not None and len(history) > 1:
         raise SettingError("the order of the items is not clear: write --history once, and all items after it")
     recommender = load(run)
+    how: dict[str, Any] = {"k": k, "filter_viewed": not keep_viewed, "approximate": approximate}
     if user is not None:
-        frame = recommender.recommend(user, k, filter_viewed=not keep_viewed)
+        frame = recommender.recommend(user, **how)
     else:
-        frame = recommender.recommend_sequences([[*(history or []), *(more or [])]], k, filter_viewed=not keep_viewed)
+        frame = recommender.recommend_sequences([[*(history or []), *(more or [])]], **how)
+    found = recommender.index.facts() if approximate else {}
     if as_json:
-        print(json.dumps({"run": str(run), "recommendations": frame.to_dicts()}, default=str))
+        answer = {"run": str(run), "approximate": approximate, **found, "recommendations": frame.to_dicts()}
+        print(json.dumps(answer, default=str))
     else:
-        show.frame(frame)
+        show.frame(frame.drop("approximate", strict=False))
+        if approximate:
+            show.notice(f"approximate: {_overlap(found)}; probabilities are estimates")
         show.next_step(f"seqdiffrec info {run}")
+
+
+@app.command()
+def index(
+    run: Run,
+    overlap: Annotated[float, typer.Option(help="Share of the exact first ten that is to be found.")] = 0.99,
+    histories: Annotated[int, typer.Option(help="Users whose histories measure that.")] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """Index the items of a large catalogue, for recommend --approximate. Example: seqdiffrec index runs/mine"""
+    recommender = load(run)
+    with show.progress("indexing") as progress:
+        found = recommender.build_index(overlap=overlap, histories=histories, progress=progress).facts()
+    if as_json:
+        print(json.dumps({"run": str(run), **found}))
+    else:
+        print(f"{run}: {recommender.model.num_items:,} items indexed; {_overlap(found)}")
+        if found["overlap@10"] < overlap:
+            show.notice(f"That is below {overlap:g}, with as many candidates as an index looks at: prefer exact lists.")
+    user = str(recommender.corpus.user_ids[0])
+    show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--user", user, "--approximate"]))
 
 
 @app.command()
@@ -265,6 +292,10 @@ def _check_ranks_path(path: Path) -> None:
         check_ranks_path(path)
     except ValueError as error:
         raise SettingError(str(error)) from error
+
+
+def _overlap(found: dict[str, Any]) -> str:
+    return f"{found['overlap@10']:.1%} of the exact first ten are found, by {found['histories']:,} histories"
 
 
 def _whole_number(text: str, option: str) -> int:

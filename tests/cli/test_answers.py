@@ -186,3 +186,38 @@ def test_record_and_curves(cli, finished, refused):
     assert all(f"<!-- {folder}/one.json -->" in Path("both.svg").read_text() for folder in ("a", "b"))
     refused(cli("record", run, "--out", "one.json"), "one.json exists already")
     refused(cli("record", run, "--out", "nowhere/one.json"), "the folder nowhere does not exist")
+
+
+# index
+
+
+def test_an_indexed_run_answers_approximately_and_says_so(cli, finished, run, refused, log):
+    refused(cli("recommend", run, "--user", 101, "--approximate"), "no index yet", f"seqdiffrec index {run}")
+    result = cli("index", run)
+    assert "14 items indexed; 100.0% of the exact first ten are found, by 30 histories" in result.out
+    assert result.next_step == ["seqdiffrec", "recommend", str(run), "--user", "101", "--approximate"]
+    shown = cli(*result.next_step[1:])
+    assert "approximate: 100.0% of the exact first ten" in shown.err and "approximate" not in shown.out
+    found = cli("recommend", run, "--user", 101, "--approximate", "--json").json
+    assert found["approximate"] is True and found["overlap@10"] == 1
+    exact = cli("recommend", run, "--user", 101, "--json").json
+    assert exact["approximate"] is False and "overlap@10" not in exact
+    items = [[row["item_id"] for row in answer["recommendations"]] for answer in (found, exact)]
+    assert items[0] == items[1]
+
+
+def test_indexing_again_takes_the_place_of_the_old_index(cli, run):
+    for histories in (3, 5):
+        assert cli("index", run, "--histories", histories, "--json").json["histories"] == histories
+    assert len(list(run.glob("index-*.safetensors"))) == 1
+
+
+def test_what_has_no_item_vectors_is_not_indexed(cli, finished, refused):
+    refused(cli("index", finished["popularity"]), "popularity has no item vectors")
+
+
+def test_a_changed_index_is_refused(cli, run, refused):
+    cli("index", run)
+    path = next(run.glob("index-*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    refused(cli("recommend", run, "--user", 101, "--approximate"), path.name, "changed or swapped")

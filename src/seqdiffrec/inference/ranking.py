@@ -6,18 +6,26 @@ from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import SequenceModel
+from seqdiffrec.models.nearest import Nearest
 from seqdiffrec.models.top import BARRED
 
 BLOCK = 256
 
 
 def top_items(
-    model: SequenceModel, histories: Sequences, k: int, allowed: Tensor, *, filter_viewed: bool
+    model: SequenceModel,
+    histories: Sequences,
+    k: int,
+    allowed: Tensor,
+    *,
+    filter_viewed: bool,
+    nearest: Nearest | None = None,
 ) -> tuple[list[int], list[int], list[float]]:
     """The best items of each history: row, item index and score of each, best first within a row.
 
     allowed: bool (V,), items that may be recommended at all.
     filter_viewed: leave out the items of the history, all of them.
+    nearest: an index that names the items to look at, in place of all.
 
     A row has fewer than k items where fewer are left. Ties go to the smaller index.
     """
@@ -26,7 +34,7 @@ def top_items(
     scores: list[float] = []
     for start in range(0, len(histories), BLOCK):
         block = histories.select(slice(start, start + BLOCK))
-        top = model.top_of_histories(block, k, allowed, filter_viewed=filter_viewed)
+        top = model.top_of_histories(block, k, allowed, filter_viewed=filter_viewed, nearest=nearest)
         row, place = torch.nonzero(top.probabilities > BARRED, as_tuple=True)
         rows += (start + row).tolist()
         items += (top.columns[row, place] + 1).tolist()

@@ -11,9 +11,12 @@ import polars as pl
 import torch
 
 from seqdiffrec.data import Corpus, Dataset, Sequences
-from seqdiffrec.data.vocabulary import places_of
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
+from seqdiffrec.inference.ids import columns_of, known_items
+from seqdiffrec.inference.index import ItemIndex, catalogue_of
+from seqdiffrec.inference.index import Progress as IndexProgress
 from seqdiffrec.inference.ranking import as_frame, top_items
+from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
 from seqdiffrec.models import MODELS, SequenceModel
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
@@ -46,6 +49,7 @@ class Recommender:
         self._vocabulary: pl.DataFrame | None = None
         self._corpus: Corpus | None = None
         self._split_times: dict[str, Any] | None = None
+        self._index: ItemIndex | None = None
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -67,7 +71,7 @@ class Recommender:
         Raises RunError for a folder that cannot be used, TrainingInterrupted on Ctrl-C, TrainingDiverged where the
         loss is no longer a number. A start that fails leaves no folder.
         """
-        begun = self._begun(out, data) if resume else None
+        begun = run_to_resume(out, data, self._settings()) if resume else None
         model = self._new_model(data.corpus.num_items)
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
@@ -77,12 +81,12 @@ class Recommender:
         try:
             trainer = Trainer(model, data.split, self.training, reporter, run)
             # A run that was killed before its first checkpoint starts over.
-            if begun is not None and not _starts_over(begun):
+            if begun is not None and not starts_over(begun):
                 trainer.resume()
                 begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
             self.state, self.run = trainer.train(), run
         except BaseException:
-            if begun is None and run is not None and _is_untrained(run):
+            if begun is None and run is not None and is_untrained(run):
                 shutil.rmtree(run.path)
             raise
         self._take(model, data.corpus, None)
@@ -139,10 +143,13 @@ class Recommender:
         filter_viewed: bool = True,
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
+        approximate: bool = False,
     ) -> pl.DataFrame:
         """The k items that each user most probably takes next, after their whole history in the corpus.
 
         filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
+        approximate: look only at the items that the index names (`build_index`); the frame then has a column
+            approximate, and its scores are estimates.
         Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
         Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
         """
@@ -152,8 +159,8 @@ class Recommender:
         for place in np.flatnonzero(rows < 0)[:1].tolist():
             corpus.user_index(wanted[place])  # raises, and says which are known
         keys = corpus.user_ids.gather(rows).alias("user_id")
-        allowed = (items_to_recommend, exclude_items)
-        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, *allowed)
+        allowed = self._allowed(items_to_recommend, exclude_items)
+        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate)
 
     def recommend_sequences(
         self,
@@ -163,21 +170,54 @@ class Recommender:
         filter_viewed: bool = True,
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
+        approximate: bool = False,
     ) -> pl.DataFrame:
         """The same for histories of item ids, oldest first, of people whom training has not seen.
 
         Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
         most popular items, with a warning. The frame has ``history``, counted from 0, in place of user_id.
         """
-        known = [self._known_items(history, number) for number, history in enumerate(histories)]
+        known = [known_items(history, number, self.vocabulary) for number, history in enumerate(histories)]
         lengths = np.array([len(items) for items in known], dtype=np.int64)
         ends = np.cumsum(lengths)
         items = np.concatenate([np.empty(0, np.int32), *known])
         for number in np.flatnonzero(lengths == 0).tolist():
             log.warning("history %d has no known item: it gets the most popular items", number)
         keys = pl.int_range(0, len(known), eager=True).alias("history")
-        allowed = (items_to_recommend, exclude_items)
-        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, *allowed)
+        allowed = self._allowed(items_to_recommend, exclude_items)
+        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
+
+    def build_index(
+        self, *, overlap: float = 0.99, histories: int = 256, progress: IndexProgress | None = None
+    ) -> ItemIndex:
+        """Build an index for ``recommend(approximate=True)``, and keep it in the run's folder if there is one.
+
+        overlap: share of the exact first ten that is to be found; the index looks as far as that needs. What it
+        reaches, measured on so many users' ``histories``, is the index's ``overlap``; it may stay below.
+        Raises SettingError for a model without item vectors or without faiss, RunError without the run's corpus.
+        """
+        if not (0 < overlap <= 1 and histories >= 1):
+            raise SettingError("overlap lies above 0 and up to 1, and at least one history has to measure it")
+        catalogue_of(self.model)
+        users = self.corpus.sequences()
+        chosen = np.random.default_rng(0).permutation(len(users))[:histories]
+        index = ItemIndex.build(self.model, progress)
+        index.set_breadth(self.model, users.select(np.sort(chosen)), overlap, progress)
+        if self.run is not None:
+            self.run.save_index(index.tensors(), index.facts())
+        self._index = index
+        return index
+
+    @property
+    def index(self) -> ItemIndex:
+        """The index that was built, in this process or for the run. Raises SettingError where none was."""
+        if self._index is None:
+            saved = self.run.load_index() if self.run is not None else None
+            if saved is None:
+                where = "build_index()" if self.run is None else f"seqdiffrec index {self.run.path}"
+                raise SettingError(f"there is no index yet to look things up in: {where} makes one")
+            self._index = ItemIndex.of(self.model, *saved)
+        return self._index
 
     def evaluate(
         self,
@@ -243,41 +283,29 @@ class Recommender:
         keys: pl.Series,
         k: int,
         filter_viewed: bool,
-        items_to_recommend: Iterable[Any] | None,
-        exclude_items: Iterable[Any] | None,
+        allowed: torch.Tensor,
+        approximate: bool,
     ) -> pl.DataFrame:
         check_k(k, self.model.num_items)
+        index = self.index if approximate else None
+        found = top_items(self.model, histories, k, allowed, filter_viewed=filter_viewed, nearest=index)
+        frame = as_frame(keys, *found, self.vocabulary)
+        return frame.with_columns(approximate=pl.lit(True)) if approximate else frame
+
+    def _allowed(self, items_to_recommend: Iterable[Any] | None, exclude_items: Iterable[Any] | None) -> torch.Tensor:
         allowed = torch.ones(self.model.num_items, dtype=torch.bool)
         if items_to_recommend is not None:
             allowed[:] = False
-            allowed[self._columns(items_to_recommend)] = True
+            allowed[columns_of(items_to_recommend, self.vocabulary)] = True
         if exclude_items is not None:
-            allowed[self._columns(exclude_items)] = False
-        found = top_items(self.model, histories, k, allowed, filter_viewed=filter_viewed)
-        return as_frame(keys, *found, self.vocabulary)
-
-    def _columns(self, item_ids: Iterable[Any]) -> torch.Tensor:
-        ids = list(item_ids)
-        places = places_of(ids, self.vocabulary["item_id"])
-        if (places < 0).any():
-            unknown = [ids[place] for place in np.flatnonzero(places < 0)[:3].tolist()]
-            raise SettingError(f"items {unknown} are not in the catalogue of {self.model.num_items} items")
-        return torch.tensor(places)
-
-    def _known_items(self, history: Iterable[Any], number: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-        ids = list(history)
-        places = places_of(ids, self.vocabulary["item_id"]) if ids else np.empty(0, np.int64)
-        unknown = [ids[place] for place in np.flatnonzero(places < 0).tolist()]
-        if unknown:
-            named = ", ".join(repr(item) for item in unknown[:3])
-            log.warning("history %d: %d of %d items are unknown and skipped: %s", number, len(unknown), len(ids), named)
-        return (places[places >= 0] + 1).astype(np.int32)
+            allowed[columns_of(exclude_items, self.vocabulary)] = False
+        return allowed
 
     def _take(self, model: SequenceModel, corpus: Corpus | None, vocabulary: pl.DataFrame | None) -> None:
         if vocabulary is None:
             assert corpus is not None
             vocabulary = corpus.vocabulary()
-        self._model, self._corpus, self._vocabulary = model, corpus, vocabulary
+        self._model, self._corpus, self._vocabulary, self._index = model, corpus, vocabulary, None
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -296,31 +324,6 @@ class Recommender:
         self, path: Path, corpus: Corpus, split_times: dict[str, Any] | None, facts: dict[str, Any]
     ) -> RunFolder:
         return RunFolder.create(path, self._settings(), corpus, {"split": split_times, **made_by(), **facts})
-
-    def _begun(self, out: str | Path | None, data: Dataset) -> RunFolder:
-        """The run to go on with. Raises SettingError without one, RunError where it is not of this model and data."""
-        if out is None:
-            raise SettingError("resume needs out, the folder of the run to go on with")
-        run = RunFolder.open(Path(out))
-        run.check_corpus(data.corpus)
-        if run.record.get("split") != data.split_times:
-            raise RunError(
-                f"{run.path} was started with the split {run.record.get('split') or 'leave-one-out'}; resume with it"
-            )
-        mine, theirs = self._settings(), run.record["settings"]
-        if mine["model"] != theirs["model"]:
-            raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
-        for part in ("model_settings", "training"):
-            for name in mine[part]:
-                # More epochs or patience than planned may be asked of a run that is cut, unless the learning rate
-                # falls over the epochs; all else would mix two runs.
-                free = ("epochs", "patience") if self.training.decay == "constant" else ("patience",)
-                if mine[part][name] != theirs[part].get(name) and name not in free:
-                    raise RunError(
-                        f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
-                        "resume it with its own settings, or start a new run"
-                    )
-        return run
 
 
 class DiffRec(Recommender):
@@ -347,16 +350,6 @@ RECOMMENDERS: dict[str, type[Recommender]] = {kind.model_name: kind for kind in 
 def load(path: str | Path) -> Recommender:
     """Open a run's folder; see `Recommender.load`."""
     return Recommender.load(path)
-
-
-def _is_untrained(run: RunFolder) -> bool:
-    """Whether nothing has been learned yet that is worth keeping: the run was cut before its first checkpoint."""
-    return run.record["checkpoint"] is None and run.record["weights"] is None
-
-
-def _starts_over(run: RunFolder) -> bool:
-    """Whether a run that is gone on with has no checkpoint: it was killed before its first was written."""
-    return run.record["checkpoint"] is None and run.record["status"] != "finished"
 
 
 def made_by() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.models.nearest import Nearest
 from seqdiffrec.models.settings import Settings
 from seqdiffrec.models.top import Barred, Top, best
 
@@ -77,6 +78,10 @@ class SequenceModel(nn.Module):
         barred.put_into(probabilities)
         return best(probabilities, k)
 
+    def top_near(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred, nearest: Nearest) -> Top:
+        """As `top`, over the items that an index names; for models whose items are vectors."""
+        raise NotImplementedError
+
     def embedding_norm(self) -> float | None:
         """Mean Euclidean norm of the item embeddings; None for a model without."""
         return None
@@ -111,10 +116,12 @@ class SequenceModel(nn.Module):
         *,
         filter_viewed: bool,
         num_seeds: int | None = None,
+        nearest: Nearest | None = None,
     ) -> Top:
         """The k best items after each history, of those that are allowed; the most popular where a history is empty.
 
         filter_viewed: leave out what the history holds, all of it. Ties go to the smaller index.
+        nearest: look only at the items that an index names, in place of all (`top_near`).
         """
         self.eval()
         device = self.item_counts.device
@@ -126,7 +133,11 @@ class SequenceModel(nn.Module):
         parts: list[tuple[Tensor, Top]] = []  # which histories, and their lists
         if known.any():
             batch = history_batch(seen, self.max_length).to(device)
-            top = self.top(batch, self.default_seeds if num_seeds is None else num_seeds, k, barred)
+            num_seeds = self.default_seeds if num_seeds is None else num_seeds
+            if nearest is None:
+                top = self.top(batch, num_seeds, k, barred)
+            else:
+                top = self.top_near(batch, num_seeds, k, barred, nearest)
             parts.append((torch.from_numpy(known).to(device), top))
         if not known.all():
             popular = self.popularity()[None].clone()

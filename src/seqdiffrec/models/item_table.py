@@ -16,6 +16,7 @@ from seqdiffrec.losses import Added, NegativeSampler, catalogue_cross_entropy, s
 from seqdiffrec.models.base import ModelConfig, SequenceModel
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.device import has_bfloat16
+from seqdiffrec.models.nearest import Nearest, top_near
 from seqdiffrec.models.top import Barred, Top
 
 # Where the learned factor of a cosine output starts.
@@ -85,21 +86,27 @@ class ItemTable(nn.Module):
 
     def probabilities(self, draws: Float[Tensor, "S R D"], batch: RaggedBatch) -> Float32[Tensor, "R V"]:
         """Of all items for each of the batch's targets; see `Catalogue.probabilities`."""
-        return self._catalogue().probabilities(self._representation(draws), self._added(batch))
+        return self.catalogue().probabilities(self.scored(draws), self._added(batch))
 
     def top(self, draws: Float[Tensor, "S R D"], batch: RaggedBatch, k: int, barred: Barred) -> Top:
         """The k best items for each of the batch's targets; see `Catalogue.top`."""
-        return self._catalogue().top(self._representation(draws), self._added(batch), k, barred)
+        return self.catalogue().top(self.scored(draws), self._added(batch), k, barred)
+
+    def top_near(
+        self, draws: Float[Tensor, "S R D"], batch: RaggedBatch, k: int, barred: Barred, nearest: Nearest
+    ) -> Top:
+        """The k best items of those that an index names; see `seqdiffrec.models.nearest.top_near`."""
+        return top_near(self.catalogue(), self.scored(draws), self._added(batch), k, barred, nearest)
 
     def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
         """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
         self._kept = None  # the weights are about to change
         if self.samples:
             assert self.sampler is not None, "a loss over drawn items needs count_items first"
-            return self._sampled_cross_entropy(self._representation(h), batch, self.sampler)
+            return self._sampled_cross_entropy(self.scored(h), batch, self.sampler)
         weight, bias = self._weights()
         return catalogue_cross_entropy(
-            self._representation(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
+            self.scored(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
         )
 
     def train(self, mode: bool = True) -> Self:
@@ -136,7 +143,7 @@ class ItemTable(nn.Module):
         norms = cast(Tensor, torch.linalg.vector_norm(self.embedding.weight[1:].detach(), dim=1))
         return float(norms.mean())
 
-    def _representation(self, h: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+    def scored(self, h: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
         """What is multiplied with the items' weights: h, or its direction times the learned factor."""
         return h if self.log_scale is None else directions(h) * self.log_scale.exp()
 
@@ -148,7 +155,7 @@ class ItemTable(nn.Module):
             weight, bias = self.output.weight, self.output.bias
         return (weight if self.log_scale is None else directions(weight)), bias
 
-    def _catalogue(self) -> Catalogue:
+    def catalogue(self) -> Catalogue:
         """The weights laid out for scoring, kept until training goes on, or they are changed in another way.
 
         What is written through ``.data`` is not seen.
@@ -198,6 +205,10 @@ class TableModel(SequenceModel):
     def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
         """The k best by `predict`, of which no more than the cache holds is there at a time."""
         return self.table.top(self.represent(batch, num_seeds), batch, k, barred)
+
+    def top_near(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred, nearest: Nearest) -> Top:
+        """The k best of the items that an index names for any of the noise draws; probabilities are estimated."""
+        return self.table.top_near(self.represent(batch, num_seeds), batch, k, barred, nearest)
 
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""

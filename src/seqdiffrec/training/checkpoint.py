@@ -4,6 +4,7 @@
     metrics.jsonl                  a line an epoch
     weights-<epoch>.safetensors    the best weights so far
     checkpoint-<epoch>-<step>.safetensors   model, optimiser and state, to go on from
+    index-<epoch>.safetensors      an approximate index of the items, where one was built
     items.arrow                    item ids and titles, row j for item index j + 1
     corpus/                        the prepared log
 
@@ -173,6 +174,23 @@ class RunFolder:
         self._replace("weights", name, weights, {})
         self.finish(state, "saved from memory")
 
+    def save_index(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Write an index of the items, which belongs to the weights that are there now."""
+        name = str(self.record["weights"]).replace("weights", "index")
+        self._replace("index", name, tensors, {"facts": json.dumps({**facts, "weights": self._weights_hash()})})
+
+    def load_index(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_index` wrote last; None where nothing, or where the weights have changed since."""
+        name = self.record.get("index")
+        if name is None:
+            return None
+        tensors, metadata = self._read_tensors(name)
+        facts = json.loads(metadata["facts"])
+        return (tensors, facts) if facts["weights"] == self._weights_hash() else None
+
+    def _weights_hash(self) -> str:
+        return self.record["files"][self.record["weights"]]["sha256"]
+
     def finish(self, state: TrainingState, reason: str) -> None:
         """The training has ended: note it, and drop the checkpoint."""
         ended = {"epochs": state.epoch, "reason": reason}
@@ -225,7 +243,7 @@ class RunFolder:
         """Write tensors from where they lie, without a copy in memory, and have them in place of the file before."""
         ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         replace_with(self.path / name, lambda partial: _save(ready, partial, metadata))
-        old = self.record[role]
+        old = self.record.get(role)
         changed = {**self.record, role: name, "files": {**self.record["files"], name: _fingerprint(self.path / name)}}
         try:
             self._commit(changed, remove=old if old != name else None)

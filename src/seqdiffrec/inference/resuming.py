@@ -1,0 +1,48 @@
+"""Runs that were cut off: which may be gone on with, and from where."""
+
+from pathlib import Path
+from typing import Any
+
+from seqdiffrec.data import Dataset
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.training import RunError, RunFolder
+
+
+def run_to_resume(out: str | Path | None, data: Dataset, mine: dict[str, Any]) -> RunFolder:
+    """The run in ``out``, to go on with.
+
+    mine: model, model_settings and training, as run.json has them.
+    Raises SettingError without a folder, RunError where it is not of this model and data.
+    """
+    if out is None:
+        raise SettingError("resume needs out, the folder of the run to go on with")
+    run = RunFolder.open(Path(out))
+    run.check_corpus(data.corpus)
+    if run.record.get("split") != data.split_times:
+        raise RunError(
+            f"{run.path} was started with the split {run.record.get('split') or 'leave-one-out'}; resume with it"
+        )
+    theirs = run.record["settings"]
+    if mine["model"] != theirs["model"]:
+        raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
+    # More epochs or patience than planned may be asked of a run that is cut, unless the learning rate falls over the
+    # epochs; all else would mix two runs.
+    free = ("epochs", "patience") if mine["training"]["decay"] == "constant" else ("patience",)
+    for part in ("model_settings", "training"):
+        for name in mine[part]:
+            if mine[part][name] != theirs[part].get(name) and name not in free:
+                raise RunError(
+                    f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
+                    "resume it with its own settings, or start a new run"
+                )
+    return run
+
+
+def is_untrained(run: RunFolder) -> bool:
+    """Whether nothing has been learned yet that is worth keeping: the run was cut before its first checkpoint."""
+    return run.record["checkpoint"] is None and run.record["weights"] is None
+
+
+def starts_over(run: RunFolder) -> bool:
+    """Whether a run that is gone on with has no checkpoint: it was killed before its first was written."""
+    return run.record["checkpoint"] is None and run.record["status"] != "finished"

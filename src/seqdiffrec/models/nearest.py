@@ -1,0 +1,129 @@
+"""The best items of a catalogue that is too large to be scored whole: those that an index names, scored exactly."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from seqdiffrec.losses import Added
+from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, Catalogue
+from seqdiffrec.models.top import BARRED, Barred, Top, best
+
+Nearest = Callable[[Float[Tensor, "n D"], int], Int64[Tensor, "n c"]]
+"""Queries and a number: the item indices of about the highest scores of each, 0 where there are no more."""
+
+# Items drawn once, whose scores stand for those of all that are not candidates in the sum over the catalogue.
+SAMPLE = 2**14
+# Weights of candidates, and scores of the sample, held at a time: 32 MiB each.
+AT_ONCE = 2**23
+
+
+def top_near(
+    of: Catalogue, draws: Float[Tensor, "S R D"], added: Added | None, k: int, barred: Barred, nearest: Nearest
+) -> Top:
+    """The k best of R targets, of the items that ``nearest`` names for any of the S draws and those in ``added``.
+
+    Their scores are exact in float32, what is added to them included. The sum over the catalogue, which makes
+    probabilities of them, is theirs plus an estimate of the rest from a sample. Where fewer than k candidates may be
+    recommended, the whole catalogue is looked at after all.
+    """
+    num_draws, count, size = draws.shape
+    k = min(k, len(of.weight) - 1)
+    sample = _sample(len(of.weight) - 1, draws.device)
+    barred_each = int(torch.bincount(barred.rows).max()) if len(barred.rows) else 0
+    wanted = min(CANDIDATES_EACH * k + CANDIDATES_MORE + barred_each, len(of.weight) - 1)
+    at_once = max(1, AT_ONCE // (num_draws * max(wanted * size, len(sample))))
+    found: list[Top] = []
+    for start in range(0, count, at_once):
+        rows = slice(start, min(start + at_once, count))
+        h, here = draws[:, rows], _on(added, rows)
+        items = _candidates(nearest(h.flatten(0, 1), wanted).to(h.device), h, here)
+        scores = _scores(of, h, items, here)
+        scores = scores - _log_sums(of, h, items, scores, sample)[:, None]
+        probabilities = scores.exp().mean(-1).masked_fill(items == 0, BARRED)
+        _bar(probabilities, items, barred.on(rows), len(of.weight))
+        if bool(((probabilities != BARRED).sum(1) < k).any()):
+            found.append(of.top(h, here, k, barred.on(rows)))
+            continue
+        top = best(probabilities, k)
+        found.append(Top(top.probabilities, items.gather(1, top.columns) - 1))
+    return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _candidates(named: Int64[Tensor, "Sr c"], h: Float[Tensor, "S r D"], added: Added | None) -> Int64[Tensor, "r C"]:
+    """The items to look at for each target: each once, in rising order, after zeros that make up the rows."""
+    count = h.shape[1]
+    named = named.view(len(h), count, -1).transpose(0, 1).flatten(1)
+    if added is not None and len(added.rows):
+        rows, order = added.rows.sort()
+        place = torch.arange(len(rows), device=h.device) - torch.searchsorted(rows, rows)
+        more = named.new_zeros(count, int(place.max()) + 1)
+        more[rows, place] = added.items[order]
+        named = torch.cat([named, more], dim=1)
+    items = named.sort(dim=1).values
+    again = items[:, 1:] == items[:, :-1]
+    items[:, 1:][again] = 0
+    items = items.sort(dim=1).values
+    return items[:, int((items == 0).sum(1).min()) :]
+
+
+def _scores(
+    of: Catalogue, h: Float[Tensor, "S r D"], items: Int64[Tensor, "r C"], added: Added | None
+) -> Float32[Tensor, "r C S"]:
+    scores = of.weight[items] @ h.permute(1, 2, 0)
+    if of.bias is not None:
+        scores += of.bias[items][..., None]
+    if added is not None:
+        at = torch.searchsorted(_keys(items, len(of.weight)), added.rows * len(of.weight) + added.items)
+        scores.flatten(0, 1).index_add_(0, at, added.values[:, None].expand(-1, len(h)))
+    return scores.masked_fill(items[..., None] == 0, float("-inf"))
+
+
+def _log_sums(
+    of: Catalogue,
+    h: Float[Tensor, "S r D"],
+    items: Int64[Tensor, "r C"],
+    scores: Float32[Tensor, "r C S"],
+    sample: Int64[Tensor, " n"],
+) -> Float32[Tensor, "r S"]:
+    """The logarithm of the sum of ``exp(score)`` over the catalogue: exact for candidates, an estimate for the rest."""
+    others = of.weight[sample] @ h.flatten(0, 1).t()  # (n, S r)
+    if of.bias is not None:
+        others += of.bias[sample][:, None]
+    others = others.view(len(sample), *h.shape[:2])
+    at = torch.searchsorted(sample, items.contiguous()).clamp(max=len(sample) - 1)
+    row, place = torch.nonzero(sample[at] == items, as_tuple=True)
+    others[at[row, place], :, row] = float("-inf")
+    drawn = len(sample) - torch.bincount(row, minlength=h.shape[1])
+    rest = len(of.weight) - 1 - (items != 0).sum(1)
+    share = torch.where(drawn > 0, rest / drawn.clamp(min=1), 0.0).log()
+    return torch.logaddexp(scores.logsumexp(1), (others.logsumexp(0) + share).t())
+
+
+def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, size: int) -> None:
+    """Write `BARRED` over the candidates that may not be recommended."""
+    if len(barred.everywhere):
+        probabilities[torch.isin(items - 1, barred.everywhere)] = BARRED
+    keys = _keys(items, size)
+    wanted = barred.rows * size + barred.columns + 1
+    at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    probabilities.view(-1)[at[keys[at] == wanted]] = BARRED
+
+
+def _keys(items: Int64[Tensor, "r C"], size: int) -> Int64[Tensor, " rC"]:
+    """A number for each (target, item), rising."""
+    return (torch.arange(len(items), device=items.device)[:, None] * size + items).flatten()
+
+
+def _on(added: Added | None, rows: slice) -> Added | None:
+    if added is None:
+        return None
+    here = (added.rows >= rows.start) & (added.rows < rows.stop)
+    return Added(added.rows[here] - rows.start, added.items[here], added.values[here])
+
+
+def _sample(num_items: int, device: torch.device) -> Int64[Tensor, " n"]:
+    """Items evenly spaced over the catalogue."""
+    count = min(SAMPLE, num_items)
+    return torch.arange(count, device=device) * num_items // count + 1

@@ -1,0 +1,98 @@
+"""Lists from candidates against lists from the whole catalogue."""
+
+import pytest
+import torch
+
+from seqdiffrec.losses import Added
+from seqdiffrec.models import nearest
+from seqdiffrec.models.catalogue import Catalogue
+from seqdiffrec.models.nearest import top_near
+from seqdiffrec.models.top import BARRED, Barred
+
+DRAWS, ROWS, ITEMS, SIZE = 3, 5, 900, 16
+NOTHING = Barred(*(torch.empty(0, dtype=torch.int64) for _ in range(3)))
+
+
+def make(*, biased: bool = True) -> tuple[Catalogue, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.randn(ITEMS + 1, SIZE, generator=draw)
+    bias = torch.randn(ITEMS + 1, generator=draw) if biased else None
+    return Catalogue(weight, bias, rough=False), 0.7 * torch.randn(DRAWS, ROWS, SIZE, generator=draw)
+
+
+def added() -> Added:
+    """In no order, and with a repeat: some items that no query would find rise to the top."""
+    rows = torch.tensor([4, 0, 0, 2, 0, 4])
+    items = torch.tensor([7, 3, 800, 3, 3, 1])
+    return Added(rows, items, torch.tensor([9.0, 4.0, 9.0, -9.0, 5.0, 2.0]))
+
+
+def brute(of: Catalogue):
+    """What an index without error gives, filled up with zeros as one that finds no more."""
+
+    def find(h: torch.Tensor, count: int) -> torch.Tensor:
+        scores = h @ of.weight[1:].T + (0 if of.bias is None else of.bias[1:])
+        found = scores.topk(count).indices + 1
+        return torch.cat([found, found.new_zeros(len(found), 2)], dim=1)
+
+    return find
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("with_added", [True, False])
+@pytest.mark.parametrize("at_once", [1, 2**23])
+def test_the_lists_of_a_faultless_index_are_the_exact_ones(monkeypatch, biased, with_added, at_once):
+    monkeypatch.setattr(nearest, "AT_ONCE", at_once)
+    of, h = make(biased=biased)
+    extra = added() if with_added else None
+    some = Barred(torch.arange(0, ITEMS, 9), torch.tensor([1, 1, 3]), torch.tensor([10, 11, 12]))
+    for barred in (NOTHING, some):
+        wanted = of.top(h, extra, 10, barred)
+        top = top_near(of, h, extra, 10, barred, brute(of))
+        assert torch.equal(top.columns, wanted.columns)
+        torch.testing.assert_close(top.probabilities, wanted.probabilities, rtol=1e-4, atol=0)
+
+
+def test_the_rest_of_the_sum_is_estimated_from_a_sample(monkeypatch):
+    monkeypatch.setattr(nearest, "SAMPLE", 300)
+    of, h = make()
+    wanted = of.top(h, added(), 10, NOTHING)
+    top = top_near(of, h, added(), 10, NOTHING, brute(of))
+    assert not torch.allclose(top.probabilities, wanted.probabilities, rtol=1e-4)
+    torch.testing.assert_close(top.probabilities, wanted.probabilities, rtol=0.1, atol=0)
+
+
+def test_only_what_is_named_is_recommended():
+    """And the items whose scores are raised by the history, which an index cannot know."""
+    of, h = make()
+    named = torch.arange(401, 521).expand(DRAWS * ROWS, -1)
+    top = top_near(of, h, None, 10, NOTHING, lambda queries, count: named)
+    assert bool(((top.columns >= 400) & (top.columns < 520)).all())
+    raised = top_near(of, h, added(), 10, NOTHING, lambda queries, count: named)
+    assert {799, 2} <= set(raised.columns[0].tolist())
+    assert 2 not in raised.columns[1].tolist()
+
+
+def test_where_candidates_do_not_suffice_all_items_are_looked_at():
+    of, h = make()
+    allowed = torch.tensor([5, 600, 700])
+    but_three = Barred(torch.tensor([one for one in range(ITEMS) if one not in allowed]), *[torch.empty(0).long()] * 2)
+    top = top_near(of, h, None, 5, but_three, brute(of))
+    assert (top.probabilities != BARRED).sum(1).tolist() == [3] * ROWS
+    assert top.columns[:, :3].sort().values.tolist() == [allowed.tolist()] * ROWS
+
+
+def test_seen_items_do_not_use_up_the_candidates():
+    """A history that holds the best hundred items of its target still gets a list."""
+    of, h = make()
+    columns = of.top(h, None, 100, NOTHING).columns
+    viewed = Barred(NOTHING.everywhere, torch.arange(ROWS).repeat_interleave(100), columns.flatten())
+    wanted, top = of.top(h, None, 10, viewed), top_near(of, h, None, 10, viewed, brute(of))
+    assert torch.equal(top.columns, wanted.columns)
+
+
+def test_a_catalogue_smaller_than_the_list():
+    of, h = make()
+    small = Catalogue(of.weight[:4], None, rough=False)
+    top = top_near(small, h, None, 10, NOTHING, lambda queries, count: torch.tensor([[1, 2, 3]]).expand(15, -1))
+    assert torch.equal(top.columns, small.top(h, None, 10, NOTHING).columns)
