@@ -128,14 +128,15 @@ def test_history_weight_adds_the_loss_of_a_causal_model():
         parts.append(model.loss(batch).parts)
     rows, places = batch.locate_tokens()
     x = model.table.embed(batch.tokens) + model.denoiser.position(places)
-    states = model.denoiser.encoder.causal(x, rows, places, batch.offsets, batch.offsets[1:] - 1)
+    states = model.denoiser.encoder.causal(x, rows, places, batch.offsets, batch.offsets[1:] - 1)[0]
     expected = model.table.cross_entropy(states, batch).mean().item()
     assert parts[1]["history"] == pytest.approx(expected, rel=1e-5)
     assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * expected, rel=1e-5)
 
 
 def test_history_skip_adds_the_causal_state_to_the_prediction():
-    plain, skipping = make("shared_history", num_layers=2), make("shared_history", num_layers=2, history_skip=True)
+    plain = make("shared_history", num_layers=2, history_weight=1.0)  # which reads the history too
+    skipping = make("shared_history", num_layers=2, history_skip=True)
     batch, hn, step = training_batch(*LISTS), draw(3, SIZE), torch.tensor([2, 5, N])
     conditioned = plain.denoiser.condition(batch, plain.table)
     expected = GATE * conditioned.denoise(hn, step) + conditioned.read_history()

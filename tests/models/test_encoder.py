@@ -85,7 +85,7 @@ def test_against_torchs_layers(settings, causal):
     expected = padded(encoder, x, LENGTHS, settings, causal)
     for read in (torch.arange(len(x)), offsets[1:] - 1, torch.tensor([7, 2, 7])):
         if causal:
-            out = encoder.causal(x, rows, places, offsets, read)
+            out, _ = encoder.causal(x, rows, places, offsets, read)
         else:
             out = encoder.bidirectional(x, rows, offsets, read)
         torch.testing.assert_close(out, expected[read], rtol=0, atol=1e-5)
@@ -98,15 +98,19 @@ def test_targets_over_a_shared_history_against_torchs_layers(settings):
     x, rows, places, offsets = flat()
     target_rows, target_places = torch.tensor([2, 0, 2, 4, 1, 3, 0]), torch.tensor([9, 2, 1, 12, 1, 0, 5])
     targets = torch.randn(7, 8, generator=torch.Generator().manual_seed(4))
-    history = encoder.encode_history(x, rows, places, offsets)
-    out = encoder.attend_to_history(targets, history, RaggedAttention(target_rows, target_places, offsets))
+    together = torch.cat([x, targets]), torch.cat([rows, target_rows]), torch.cat([places, target_places]), offsets
+    newest = torch.tensor([3, 8])
+    out, history = encoder.causal(*together, torch.cat([newest, torch.arange(len(x), len(x) + 7)]))
+    torch.testing.assert_close(out[:2], encoder.causal(x, rows, places, offsets, newest)[0], rtol=0, atol=1e-5)
+    later = encoder.attend_to_history(targets, history, RaggedAttention(target_rows, target_places, offsets))
+    torch.testing.assert_close(later, out[2:], rtol=0, atol=1e-5)
     sequences = [
         torch.cat([x[offsets[row] : offsets[row] + seen], targets[i : i + 1]])
         for i, (row, seen) in enumerate(zip(target_rows.tolist(), target_places.tolist(), strict=True))
     ]
     lengths = [len(sequence) for sequence in sequences]
     expected = padded(encoder, torch.cat(sequences), lengths, settings, causal=True)
-    torch.testing.assert_close(out, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(later, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
 
 
 def test_gradients_against_torchs_layers():
@@ -173,7 +177,7 @@ def test_slopes_start_as_published_and_learn():
     torch.testing.assert_close(slopes.exp(), 2.0 ** -torch.arange(1, 9))
     _, rows, places, offsets = flat()
     x = torch.randn(len(rows), 16)
-    encoder.causal(x, rows, places, offsets, torch.arange(len(x))).square().sum().backward()
+    encoder.causal(x, rows, places, offsets, torch.arange(len(x)))[0].square().sum().backward()
     assert (slopes.grad != 0).all()
 
 

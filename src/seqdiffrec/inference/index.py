@@ -164,12 +164,13 @@ def _checked(
     fits = neighbors.dtype == levels.dtype == np.int32 and len(levels) == count and 0 <= entry < count
     if not fits or levels.min() < 1 or levels.max() >= len(per_level) or levels[entry] != levels.max():
         raise RunError(NOT_OURS)
-    offsets = np.concatenate([[0], per_level[levels].cumsum()])
+    offsets: NDArray[np.int64] = np.concatenate([[0], per_level[levels].cumsum()])
     if len(neighbors) != offsets[-1] or neighbors.min() < -1 or neighbors.max() >= count:
         raise RunError(NOT_OURS)
     for level in range(1, int(levels.max())):  # an item has neighbours on a floor only if it is on that floor too
         there = np.flatnonzero(levels > level)
-        places: NDArray[np.int64] = offsets[there][:, np.newaxis] + np.arange(per_level[level], per_level[level + 1])[np.newaxis]
+        floor = np.arange(int(per_level[level]), int(per_level[level + 1]))
+        places = offsets[there, None] + floor
         named: NDArray[np.int32] = neighbors[places]
         if (levels[named[named >= 0]] <= level).any():
             raise RunError(NOT_OURS)

@@ -6,7 +6,6 @@ their noised representations and diffusion steps to the predicted clean ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models.attention import RaggedAttention
-from seqdiffrec.models.encoder import Encoder, EncoderConfig
+from seqdiffrec.models.encoder import Encoder, EncoderConfig, Memory
 from seqdiffrec.models.item_table import ItemTable
 
 
@@ -27,8 +26,8 @@ class Conditioned:
     back: how many places each noised place stands before its target, 0 for the target itself.
     denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``. It also takes S
         draws at once, one after another: S P places and S R steps.
-    read_history: the state of the newest item that each target sees, as a causal model has it; None where the history
-        sees the target.
+    read_history: after the first `denoise`, the state of the newest item that each target sees, as a causal model has
+        it; None where the history sees the target, or nobody wants it.
     """
 
     h0: Float[Tensor, "P D"]
@@ -71,7 +70,7 @@ class DenoiseSequentialRecommender(nn.Module):
         """Look at the histories of a batch."""
         raise NotImplementedError
 
-    def _add_position(
+    def add_position(
         self, h: Float[Tensor, "n D"], place: Int64[Tensor, " n"], last: Int64[Tensor, " n"]
     ) -> Float[Tensor, "n D"]:
         """Add the embedding of each place, given from 0 with the place of its sequence's last target."""
@@ -118,7 +117,7 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
 
         def denoise_one(hn: Tensor, step: Tensor) -> Tensor:
             h = h0.index_copy(0, noised, hn)
-            h = self._add_position(h, last - back, last) + self.step_table[step[rows]]
+            h = self.add_position(h, last - back, last) + self.step_table[step[rows]]
             return self.encoder.bidirectional(h, rows, offsets, noised)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
@@ -137,39 +136,73 @@ class SharedHistoryDenoiser(DenoiseSequentialRecommender):
 
     skip: a target's prediction is the causal state of the newest item that it sees, plus what the target's place
         comes out as, times a learned `gate` for each dimension.
+    reads_history: that state is wanted by others too.
     """
 
-    def __init__(self, config: EncoderConfig, num_steps: int, *, step_embedding: bool, from_target: bool, skip: bool):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        num_steps: int,
+        *,
+        step_embedding: bool,
+        from_target: bool,
+        skip: bool,
+        reads_history: bool,
+    ):
         super().__init__(config, num_steps, step_embedding=step_embedding, from_target=from_target)
         self.gate = nn.Parameter(torch.full((config.hidden_size,), GATE)) if skip else None
+        self.reads_history = skip or reads_history
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
-        """Encode the histories once."""
-        rows, places = batch.locate_tokens()
+        """The histories go through the encoder together with the first noised targets."""
+        shared = _SharedHistory(self, batch, table)
+        of_target = torch.arange(len(batch.rows), device=batch.rows.device)
+        read_history = shared.newest if self.reads_history else None
+        return Conditioned(shared.h0, of_target, torch.zeros_like(of_target), shared.denoise, read_history)
+
+
+class _SharedHistory:
+    """The histories of a batch, and what is kept of them after the first pass.
+
+    h0: embeddings of the targets.
+    """
+
+    def __init__(self, of: SharedHistoryDenoiser, batch: RaggedBatch, table: ItemTable):
+        self.of, self.batch = of, batch
+        self.rows, self.places = batch.locate_tokens()
         # One look-up for both: each costs a pass over the whole table in the backward pass.
         embedded = table.embed(torch.cat([batch.tokens, batch.targets]))
-        clean, h0 = embedded[: len(rows)], embedded[len(rows) :]
-        lengths = batch.lengths
-        clean = self._add_position(clean, places, lengths[rows])
-        history = self.encoder.encode_history(clean, rows, places, batch.offsets)
+        self.clean, self.h0 = embedded[: len(self.rows)], embedded[len(self.rows) :]
+        self.clean = of.add_position(self.clean, self.places, batch.lengths[self.rows])
+        self.memories: list[Memory] | None = None
+        self.state: Tensor | None = None
 
-        @cache
-        def attention_of(draws: int) -> RaggedAttention:
-            return RaggedAttention(batch.rows.repeat(draws), batch.places.repeat(draws), batch.offsets)
+    def denoise(self, hn: Float[Tensor, "SR D"], step: Int64[Tensor, " SR"]) -> Float[Tensor, "SR D"]:
+        """As `Conditioned.denoise`."""
+        batch, draws = self.batch, len(hn) // len(self.batch.targets)
+        rows, places = batch.rows.repeat(draws), batch.places.repeat(draws)
+        h = self.of.add_position(hn, places, batch.lengths[rows]) + self.of.step_table[step]
+        if self.memories is None:
+            h = self._first_pass(h, rows, places)
+        else:
+            h = self.of.encoder.attend_to_history(h, self.memories, RaggedAttention(rows, places, batch.offsets))
+        return h if self.of.gate is None else self.newest().repeat(draws, 1) + self.of.gate * h
 
-        def read_history() -> Tensor:
-            newest = batch.offsets[batch.rows] + batch.places - 1
-            return self.encoder.read_history(history[-1], rows, places, batch.offsets, newest)
+    def newest(self) -> Float[Tensor, "R D"]:
+        """The state of the newest item that each target sees; known after the first pass."""
+        assert self.state is not None
+        return self.state
 
-        state = None if self.gate is None else read_history()
-
-        def denoise(hn: Tensor, step: Tensor) -> Tensor:
-            attention = attention_of(len(hn) // len(batch.targets))
-            h = self._add_position(hn, attention.places, lengths[attention.rows]) + self.step_table[step]
-            h = self.encoder.attend_to_history(h, history, attention)
-            if state is None or self.gate is None:
-                return h
-            return state.repeat(len(h) // len(state), 1) + self.gate * h
-
-        of_target = torch.arange(len(batch.rows), device=batch.rows.device)
-        return Conditioned(h0, of_target, torch.zeros_like(of_target), denoise, read_history)
+    def _first_pass(self, h: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+        batch, start = self.batch, len(self.clean)
+        targets = torch.arange(start, start + len(h), device=h.device)
+        newest = (batch.offsets[batch.rows] + batch.places - 1)[: len(batch.rows) * self.of.reads_history]
+        states, self.memories = self.of.encoder.causal(
+            torch.cat([self.clean, h]),
+            torch.cat([self.rows, rows]),
+            torch.cat([self.places, places]),
+            batch.offsets,
+            torch.cat([newest, targets]),
+        )
+        self.state = states[: len(newest)]
+        return states[len(newest) :]

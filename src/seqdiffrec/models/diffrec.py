@@ -120,7 +120,8 @@ class DiffRec(TableModel):
         self.mask = nn.Parameter(torch.zeros(config.hidden_size)) if config.target_input == "mask" else None
         common = {"step_embedding": config.step_embedding, "from_target": config.counts_from_target}
         if config.attention == "shared_history":
-            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, **common, skip=config.history_skip)
+            reads = {"skip": config.history_skip, "reads_history": config.history_weight > 0}
+            self.denoiser = SharedHistoryDenoiser(config, config.num_steps, **common, **reads)
         else:
             self.denoiser = BidirectionalDenoiser(config, config.num_steps, **common, noised_items=config.noised_items)
         self.process = GaussianDiffusion(make_alpha_bar(config.schedule, config.num_steps))

@@ -6,7 +6,8 @@ the output projection and the feed-forward part.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, NamedTuple, Self, cast
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,12 +23,16 @@ from seqdiffrec.models.frequency import FrequencyFilter
 ROWS = 32
 
 
-class Memory(NamedTuple):
+@dataclass(frozen=True)
+class Memory:
     """What a layer keeps of places that are attended to: what went in, (m, D), and its keys and values, (m, H, d)."""
 
     x: Tensor
     key: Tensor
     value: Tensor
+
+    def __getitem__(self, places: slice | Tensor) -> "Memory":
+        return Memory(self.x[places], self.key[places], self.value[places])
 
 
 class EncoderConfig(ModelConfig):
@@ -98,41 +103,24 @@ class Encoder(nn.Module):
         places: Int64[Tensor, " n"],
         offsets: Int64[Tensor, " B1"],
         read: Int64[Tensor, " R"],
-    ) -> Float[Tensor, "R D"]:
-        """Every place sees those before it and itself; returns the places ``read``."""
-        history = self.encode_history(x, rows, places, offsets)
-        return self.read_history(history[-1], rows, places, offsets, read)
+    ) -> tuple[Float[Tensor, "R D"], list[Memory]]:
+        """Every place sees those of the history before it, and itself; returns the places ``read``.
 
-    def encode_history(
-        self,
-        x: Float[Tensor, "n D"],
-        rows: Int64[Tensor, " n"],
-        places: Int64[Tensor, " n"],
-        offsets: Int64[Tensor, " B1"],
-    ) -> list[Memory]:
-        """Causal pass over history places: what targets attend to, a memory for each layer."""
-        x = self._enter(x)
+        The first ``offsets[-1]`` places are the history. Those after them, noised targets for instance, are seen by
+        nobody else. What later targets attend to comes back too: a memory of the history for each layer.
+        """
+        x, length = self._enter(x), int(offsets[-1])
         attention = RaggedAttention(rows, places, offsets)
         history: list[Memory] = []
-        for layer in self._layers():
-            history.append(layer.remember(x))
-            if layer is not self.layers[-1]:
-                x = layer(x, history[-1], attention, own=history[-1])
-        return history
-
-    def read_history(
-        self,
-        last: Memory,
-        rows: Int64[Tensor, " n"],
-        places: Int64[Tensor, " n"],
-        offsets: Int64[Tensor, " B1"],
-        read: Int64[Tensor, " R"],
-    ) -> Float[Tensor, "R D"]:
-        """Take the history places ``read`` through the last layer too: what `causal` gives for them."""
+        for layer in self._layers()[:-1]:
+            own = layer.remember(x)
+            history.append(own[:length])
+            x = layer(x, history[-1], attention, own=own)
+        own = self._layers()[-1].remember(x)
+        history.append(own[:length])
         attention = RaggedAttention(rows[read], places[read], offsets)
-        own = Memory(*(part[read] for part in last))
-        x = self._layers()[-1](own.x, last, attention, own=own)
-        return self.output_norm(x)
+        x = self._layers()[-1](x[read], history[-1], attention, own=own[read])
+        return self.output_norm(x), history
 
     def attend_to_history(
         self, x: Float[Tensor, "R D"], history: list[Memory], attention: RaggedAttention

@@ -48,4 +48,4 @@ class SASRec(TableModel):
         h = self.table.embed(batch.tokens)
         h = h if self.position is None else h + self.position(places)
         read = batch.offsets[batch.rows] + batch.places - 1
-        return self.encoder.causal(h, rows, places, batch.offsets, read)
+        return self.encoder.causal(h, rows, places, batch.offsets, read)[0]
