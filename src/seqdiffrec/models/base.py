@@ -94,7 +94,8 @@ class SequenceModel(nn.Module):
     @torch.inference_mode()
     def predict_histories(self, histories: Sequences, num_seeds: int | None = None) -> Float32[Tensor, "B V"]:
         """Probabilities of all items after each history; popularity where a history is empty."""
-        self.eval()
+        if self.training:  # a walk over all parts, which a request would feel
+            self.eval()
         num_seeds = self.default_seeds if num_seeds is None else num_seeds
         known = histories.lengths > 0
         if not known.any():
@@ -123,7 +124,8 @@ class SequenceModel(nn.Module):
         filter_viewed: leave out what the history holds, all of it. Ties go to the smaller index.
         nearest: look only at the items that an index names, in place of all (`top_near`).
         """
-        self.eval()
+        if self.training:
+            self.eval()
         device = self.item_counts.device
         known = histories.lengths > 0
         seen = histories.select(known)
