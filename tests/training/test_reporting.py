@@ -45,6 +45,14 @@ def test_a_line_an_epoch_on_standard_error(capsys):
     assert "*" not in second and "norm" not in second
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_device_and_precision_are_told_before_the_first_epoch(capsys, build, trainer_for, precision):
+    trainer_for(build(), precision=precision, epochs=1, reporter=TerminalReporter(1)).train()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("training on cpu") and f"{precision} products" in first
+    assert second.startswith("epoch   1")
+
+
 def test_a_model_without_training_has_no_speed(capsys):
     with TerminalReporter(epochs=1) as reporter:
         reporter.end_epoch(row(train={}, embedding_norm=None, targets=0, train_seconds=0.0), TrainingState())

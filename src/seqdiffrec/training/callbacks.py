@@ -22,6 +22,9 @@ class Reporter:
     ) -> None:
         pass
 
+    def start(self, where: str) -> None:
+        """A training starts: on which device, and in which precision."""
+
     def start_epoch(self, state: TrainingState, num_targets: int) -> None:
         """An epoch starts, or goes on after ``state.step`` batches."""
 
@@ -66,6 +69,10 @@ class TerminalReporter(Reporter):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.bar.stop()
+
+    def start(self, where: str) -> None:
+        """A lasting line, since device and precision are chosen for the user."""
+        self.console.print(where, highlight=False)
 
     def start_epoch(self, state: TrainingState, num_targets: int) -> None:
         """The bar starts anew, or where the epoch was cut."""

@@ -92,6 +92,8 @@ class Trainer:
         """
         num_epochs = self.config.epochs if self.optimizer is not None else 1
         with _signals_set(self.stop, self.reporter), self.reporter:
+            if self.optimizer is not None:
+                self.reporter.start(self._where())
             while self.state.epoch < num_epochs and not self._out_of_patience():
                 if self.optimizer is not None:
                     self._train_epoch(self.optimizer)
@@ -103,6 +105,11 @@ class Trainer:
             patience = f"{self.config.patience} epochs without a better NDCG@{SELECT_AT}"
             self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
         return self.state
+
+    def _where(self) -> str:
+        kind = "bfloat16" if self.bfloat16 else "float32"
+        threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
+        return f"training on {self.device}: {threads}{kind} products (training.precision = {self.config.precision})"
 
     def _train_epoch(self, optimizer: torch.optim.Optimizer) -> None:
         """Train from batch ``state.step`` to the end of the epoch."""
