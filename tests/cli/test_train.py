@@ -3,6 +3,7 @@
 import json
 import signal
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -252,7 +253,10 @@ def test_a_full_disk_while_the_log_is_prepared(train, csv, disk, refused, tmp_pa
 
 def test_a_full_disk_in_the_first_epoch(train, csv, disk, at_step, refused, tmp_path):
     at_step(1, lambda: setattr(disk, "full", True))
-    refused(train(csv), "No space left on device", "free some space")
+    result = train(csv)
+    first, error = result.err.splitlines(keepends=True)
+    assert first.startswith("training on cpu")
+    refused(replace(result, err=error), "No space left on device", "free some space")
     assert files_in(tmp_path) == []
 
 

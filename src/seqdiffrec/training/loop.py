@@ -108,7 +108,8 @@ class Trainer:
 
     def _where(self) -> str:
         kind = "bfloat16" if self.bfloat16 else "float32"
-        threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
+        count = torch.get_num_threads()
+        threads = f"{count} thread{'s' * (count > 1)}, " if self.device.type == "cpu" else ""
         return f"training on {self.device}: {threads}{kind} products (training.precision = {self.config.precision})"
 
     def _train_epoch(self, optimizer: torch.optim.Optimizer) -> None:
