@@ -28,7 +28,7 @@ def batch(lengths: list[int], rows: list[int], places: list[int]) -> RaggedBatch
     rng = np.random.default_rng(0)
     draw = [rng.integers(1, NUM_ITEMS + 1, count) for count in (sum(lengths), len(rows))]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    nothing = np.zeros(0), np.zeros(0), np.zeros_like(offsets)
+    nothing = np.zeros(0), np.zeros(0), np.zeros_like(offsets), np.full(len(rows), -1)
     return RaggedBatch(*(torch.as_tensor(part) for part in (draw[0], offsets, rows, places, draw[1], *nothing)))
 
 

@@ -91,6 +91,9 @@ def test_a_batch_of_all_windows_against_a_loop(lengths, max_length, shared, seed
     assert examples(batch) == expected
     assert JUNK not in batch.tokens and JUNK not in batch.targets
     assert batch.lengths.tolist() == (windows.last - windows.start).tolist()
+    assert batch.origins.tolist() == [
+        place for first, last in zip(windows.first, windows.last, strict=True) for place in range(first, last + 1)
+    ]
     assert all(length <= max_length - 1 for length in batch.lengths.tolist())
     rows, places = batch.locate_tokens()
     located = [(row, place) for row, length in enumerate(batch.lengths.tolist()) for place in range(length)]
@@ -253,3 +256,23 @@ def test_no_more_than_so_many_older_items_are_remembered():
     batch = history_batch(Sequences(items, np.array([0]), np.array([length])), 4)
     assert batch.tokens.tolist() == [length - 2, length - 1, length]
     assert batch.older.tolist() == list(range(8, length - 2))
+
+
+@given(lengths, max_lengths, st.booleans())
+def test_histories_appended_are_a_batch_with_them(lengths, max_length, shared):
+    sequences, more = with_lengths([*lengths, 3]), [[8, 9], [7]]
+    windows = cut_windows(sequences, max_length, shared=shared, prefixes=True, rng=generator())
+    batch = window_batch(sequences, windows)
+    joined = batch.append(torch.tensor([8, 9, 7]), torch.tensor([2, 1]))
+    assert examples(joined) == [*examples(batch), *((tuple(one), 0) for one in more)]
+    assert joined.lengths.tolist() == [*batch.lengths.tolist(), 2, 1]
+    assert joined.origins.tolist() == [*batch.origins.tolist(), -1, -1]
+    # What was seen: as before, and of what was appended its own items.
+    count = len(batch.targets)
+    seen = [
+        *zip(*(part.tolist() for part in batch.seen(5)), strict=True),
+        (count, 8, 1),
+        (count, 9, 0),
+        (count + 1, 7, 0),
+    ]
+    assert sorted(zip(*(part.tolist() for part in joined.seen(5)), strict=True)) == sorted(seen)

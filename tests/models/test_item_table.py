@@ -20,6 +20,7 @@ BATCH = RaggedBatch(
     older=torch.tensor([3, 6]),
     older_back=torch.tensor([3, 1]),
     older_offsets=torch.tensor([0, 2, 2]),
+    origins=torch.tensor([3, 5, 7]),
 )
 VARIANTS = [
     {},

@@ -30,6 +30,9 @@ class RaggedBatch:
     ``older[older_offsets[b] : older_offsets[b + 1]]`` are the items of sequence b before its first token, each once:
     too far back to be read, but known to have been taken, ``older_back`` places before the first token (1 for the one
     right before it). At most the last `REMEMBERED` places count.
+
+    ``origins[r]`` is where target r stands in the items of the sequences that the batch was cut from
+    (`Sequences.items`); -1 where there is no such place, as at inference.
     """
 
     tokens: Int64[Tensor, " M"]
@@ -40,6 +43,7 @@ class RaggedBatch:
     older: Int64[Tensor, " O"]
     older_back: Int64[Tensor, " O"]
     older_offsets: Int64[Tensor, " B_plus_1"]
+    origins: Int64[Tensor, " R"]
 
     @property
     def lengths(self) -> Int64[Tensor, " B"]:
@@ -48,19 +52,17 @@ class RaggedBatch:
 
     def locate_tokens(self) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"]]:
         """The sequence of each history token, and its place from that sequence's start, 0 first."""
-        device = self.tokens.device
-        rows = torch.repeat_interleave(torch.arange(len(self.offsets) - 1, device=device), self.lengths)
-        return rows, torch.arange(len(rows), device=device) - self.offsets[rows]
+        return spread(self.lengths)
 
     def seen(self, max_length: int) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
         """Each (target, item taken before it): the target 0..R-1, the item index, and how far back, 0 for the newest.
 
         All that is ``max_length - 1`` back or further counts as that.
         """
-        target, place = _spread(self.places)
+        target, place = spread(self.places)
         item = self.tokens[self.offsets[self.rows[target]] + place]
         back = self.places[target] - 1 - place
-        older_target, number = _spread(self.older_offsets.diff()[self.rows])
+        older_target, number = spread(self.older_offsets.diff()[self.rows])
         older = self.older_offsets[self.rows[older_target]] + number
         older_back = (self.places[older_target] - 1 + self.older_back[older]).clamp(max=max_length - 1)
         return (
@@ -71,8 +73,26 @@ class RaggedBatch:
 
     def repeat_targets(self, times: int) -> "RaggedBatch":
         """Every target ``times`` times over the same histories: all of them once, then all of them again."""
-        repeated = {name: getattr(self, name).repeat(times) for name in ("rows", "places", "targets")}
+        repeated = {name: getattr(self, name).repeat(times) for name in ("rows", "places", "targets", "origins")}
         return replace(self, **repeated)
+
+    def append(self, tokens: Int64[Tensor, " m"], lengths: Int64[Tensor, " b"]) -> "RaggedBatch":
+        """This batch, and b more histories of these lengths behind it, each with a target, not known, that sees it all.
+
+        Nothing is known of what came before them.
+        """
+        sequences = len(self.offsets) - 1 + torch.arange(len(lengths), device=lengths.device)
+        return RaggedBatch(
+            tokens=torch.cat([self.tokens, tokens]),
+            offsets=torch.cat([self.offsets, self.offsets[-1] + lengths.cumsum(0)]),
+            rows=torch.cat([self.rows, sequences]),
+            places=torch.cat([self.places, lengths]),
+            targets=torch.cat([self.targets, torch.zeros_like(lengths)]),
+            older=self.older,
+            older_back=self.older_back,
+            older_offsets=torch.cat([self.older_offsets, self.older_offsets[-1:].expand(len(lengths))]),
+            origins=torch.cat([self.origins, torch.full_like(lengths, -1)]),
+        )
 
     def to(self, device: torch.device | str) -> "RaggedBatch":
         """The same batch on another device."""
@@ -166,6 +186,7 @@ def window_batch(sequences: Sequences, windows: Windows) -> RaggedBatch:
         rows=rows,
         places=target - windows.start[rows],
         targets=sequences.items[target],
+        origins=target,
         **_older(sequences.items, windows.begin, windows.start),
     )
 
@@ -180,6 +201,7 @@ def history_batch(histories: Sequences, max_length: int) -> RaggedBatch:
         rows=np.arange(len(histories)),
         places=lengths,
         targets=np.zeros(len(histories)),
+        origins=np.full(len(histories), -1),
         **_older(histories.items, histories.starts, starts),
     )
 
@@ -214,7 +236,7 @@ def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _spread(counts: Int64[Tensor, " R"]) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"]]:
+def spread(counts: Int64[Tensor, " R"]) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"]]:
     """For each of ``counts[r]`` entries of r = 0, 1, ...: r, and the entry's number within r."""
     owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     before = counts.cumsum(0) - counts

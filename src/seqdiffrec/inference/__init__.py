@@ -1,5 +1,14 @@
 """Recommendations from a fitted model."""
 
-from seqdiffrec.inference.recommender import RECOMMENDERS, DiffRec, Popularity, Recommender, SASRec, load
+from seqdiffrec.inference.recommender import (
+    RECOMMENDERS,
+    CL4SRec,
+    DiffRec,
+    DuoRec,
+    Popularity,
+    Recommender,
+    SASRec,
+    load,
+)
 
-__all__ = ["RECOMMENDERS", "DiffRec", "Popularity", "Recommender", "SASRec", "load"]
+__all__ = ["RECOMMENDERS", "CL4SRec", "DiffRec", "DuoRec", "Popularity", "Recommender", "SASRec", "load"]

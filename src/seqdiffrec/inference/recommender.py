@@ -338,13 +338,27 @@ class SASRec(Recommender):
     model_name = "sasrec"
 
 
+class DuoRec(Recommender):
+    """SASRec, contrasting its states under dropout and same targets. Settings: `seqdiffrec.models.DuoRecConfig`."""
+
+    model_name = "duorec"
+
+
+class CL4SRec(Recommender):
+    """SASRec, contrasting cropped, masked and reordered histories. Settings: `seqdiffrec.models.CL4SRecConfig`."""
+
+    model_name = "cl4srec"
+
+
 class Popularity(Recommender):
     """The most frequent items for everybody."""
 
     model_name = "popularity"
 
 
-RECOMMENDERS: dict[str, type[Recommender]] = {kind.model_name: kind for kind in (DiffRec, SASRec, Popularity)}
+RECOMMENDERS: dict[str, type[Recommender]] = {
+    kind.model_name: kind for kind in (DiffRec, SASRec, DuoRec, CL4SRec, Popularity)
+}
 
 
 def load(path: str | Path) -> Recommender:

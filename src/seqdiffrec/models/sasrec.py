@@ -44,8 +44,11 @@ class SASRec(TableModel):
         return self._encode(batch)[None]
 
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
+        return self._encode_embedded(self.table.embed(batch.tokens), batch)
+
+    def _encode_embedded(self, h: Float[Tensor, "M D"], batch: RaggedBatch) -> Float[Tensor, "R D"]:
+        """The state that each target is scored against, given the embeddings of the batch's tokens."""
         rows, places = batch.locate_tokens()
-        h = self.table.embed(batch.tokens)
         h = h if self.position is None else h + self.position(places)
         read = batch.offsets[batch.rows] + batch.places - 1
         return self.encoder.causal(h, rows, places, batch.offsets, read)[0]
