@@ -164,7 +164,8 @@ class ItemTable(nn.Module):
             return Catalogue(*self._weights(), rough=False)
         if self.embedding.weight.is_inference():  # nothing tells whether such weights were changed
             return Catalogue(*self._weights(), rough=has_bfloat16(self.embedding.weight.device))
-        scoring = [self.embedding.weight, self.log_scale, *([] if self.output is None else self.output.parameters())]
+        of_output = (None, None) if self.output is None else (self.output.weight, self.output.bias)
+        scoring = (self.embedding.weight, self.log_scale, *of_output)
         state = [(one.data_ptr(), one._version) for one in scoring if one is not None]
         if self._kept is None or self._kept[0] != state:
             weight, bias = self._weights()
