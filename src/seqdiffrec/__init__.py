@@ -1,26 +1,38 @@
-"""SeqDiffRec: what each user takes next, learned from a log of (user, item, time) with diffusion models."""
+"""SeqDiffRec: what each user takes next, learned from a log of (user, item, time) with diffusion models.
+
+Each model is a class here, called as in `seqdiffrec.models`: ``seqdiffrec.SASRec(hidden_size=64).fit(data)``.
+"""
 
 from seqdiffrec.data import DataError, Dataset, Interactions, load_dataset
-from seqdiffrec.inference import CL4SRec, DiffRec, DuoRec, Popularity, Recommender, SASRec, load
+from seqdiffrec.inference import Recommender, load, recommender_class
+from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CL4SRec",
     "DataError",
     "Dataset",
-    "DiffRec",
-    "DuoRec",
     "Interactions",
-    "Popularity",
     "Recommender",
     "RunError",
-    "SASRec",
     "SettingError",
     "TrainingDiverged",
     "TrainingInterrupted",
     "load",
     "load_dataset",
 ]
+__all__ += [model.__name__ for model in MODELS.values()]
+
+
+def __getattr__(name: str) -> type[Recommender]:
+    """The recommender of a model, so that a new one is here without a line of its own."""
+    for model in MODELS.values():
+        if model.__name__ == name:
+            return recommender_class(model.name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(model.__name__ for model in MODELS.values())})

@@ -17,7 +17,7 @@ import typer
 from seqdiffrec import show
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
-from seqdiffrec.config import RunConfig, read_recipe, refuse_unknown_model, with_changes
+from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
 from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import load
@@ -99,6 +99,20 @@ def data_prepare(
 
 
 @app.command()
+def models(as_json: AsJson = False) -> None:
+    """All models, a line each, those with the oldest papers first. Example: seqdiffrec models --json"""
+    shown = ("name", "summary", "paper", "cost")
+    ordered = sorted(MODELS.values(), key=lambda model: (model.paper or "")[-4:])
+    rows = [{key: getattr(model, key) for key in shown} for model in ordered]
+    if as_json:
+        print(json.dumps({"models": rows}))
+    else:
+        heads = {"name": "model", "summary": "what it is", "paper": "paper", "cost": "training, SASRec's being 1"}
+        show.lines([heads, *rows])
+    show.next_step("seqdiffrec train --model sasrec --dataset ml-100k --out runs/sasrec")
+
+
+@app.command()
 def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; it must not exist.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file with the tables data, model, training.")] = None,
@@ -134,8 +148,6 @@ def train(
         values["data"].pop("dataset", None)
     if dataset is not None and data is None:
         values["data"].pop("file", None)
-    if model is not None and model not in MODELS:
-        raise refuse_unknown_model(model)
     config = RunConfig.of(with_changes(values, changes or []))
     if dry_run:
         print(json.dumps(config.tables()) if as_json else show.toml(config.tables()))

@@ -9,8 +9,8 @@ from typing import Annotated, Any, cast
 from pydantic import Field, field_validator
 
 from seqdiffrec.data import DATASETS, Corpus, Dataset, load_corpus
-from seqdiffrec.inference import RECOMMENDERS, Recommender
-from seqdiffrec.models import MODELS
+from seqdiffrec.inference import Recommender, recommender_class
+from seqdiffrec.models import find_model
 from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
 from seqdiffrec.training import TrainingConfig
 
@@ -109,13 +109,11 @@ class RunConfig(Settings):
             if not isinstance(values[section], Mapping):
                 raise SettingError(f"{section} must be a table of settings, not {values[section]!r}")
         model = dict(values.get("model", {}))
-        name = model.pop("name", "diffrec")
-        if not isinstance(name, str) or name not in MODELS:
-            raise refuse_unknown_model(name)
+        found = find_model(model.pop("name", "diffrec"))
         return cls(
             data=DataConfig.checked(values.get("data", {}), "data."),
-            model_name=name,
-            model=MODELS[name].config_class.checked(model, "model.").model_dump(mode="json"),
+            model_name=found.name,
+            model=found.config_class.checked(model, "model.").model_dump(mode="json"),
             training=TrainingConfig.checked(values.get("training", {}), "training."),
         )
 
@@ -132,7 +130,7 @@ class RunConfig(Settings):
 
     def recommender(self) -> Recommender:
         """The model to be fitted."""
-        return RECOMMENDERS[self.model_name](**self.model, **self.training.model_dump())
+        return recommender_class(self.model_name)(**self.model, **self.training.model_dump())
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -164,12 +162,6 @@ def with_changes(values: Mapping[str, Any], changes: Iterable[str]) -> dict[str,
             raise refuse_unknown(section, list(SECTIONS))
         result.setdefault(section, {})[name] = _value(text.strip())
     return result
-
-
-def refuse_unknown_model(name: object) -> SettingError:
-    """The error for a model that is not there, with the nearest one that is."""
-    error = refuse_unknown(str(name), list(MODELS))
-    return SettingError(str(error).replace("is not a setting", "is not a model"))
 
 
 def _value(text: str) -> Any:

@@ -9,7 +9,7 @@ from rich.table import Table
 from seqdiffrec import show
 from seqdiffrec.data import Dataset, load_dataset
 from seqdiffrec.evaluation import Evaluation
-from seqdiffrec.inference import DiffRec, Popularity, Recommender, SASRec
+from seqdiffrec.inference import Recommender, recommender_class
 
 # Small enough for a few minutes on two cores. docs/settings.md says what each does, docs/attention.md what a shared
 # history is.
@@ -31,9 +31,9 @@ def run_demo(out: Path) -> None:
     folder = _free(out)
     data = load_dataset("ml-100k")
     models: dict[str, Recommender] = {
-        "popularity": Popularity(),
-        "SASRec": SASRec(**SETTINGS),
-        "DiffRec, shared history": DiffRec(**SETTINGS, **DIFFREC),
+        "popularity": recommender_class("popularity")(),
+        "SASRec": recommender_class("sasrec")(**SETTINGS),
+        "DiffRec, shared history": recommender_class("diffrec")(**SETTINGS, **DIFFREC),
     }
     facts = {"command": f"seqdiffrec demo --out {shlex.quote(str(out))}", "data": {"dataset": "ml-100k"}}
     results: dict[str, Evaluation] = {}

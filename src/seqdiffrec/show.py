@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,14 @@ def facts(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
         OUT.print(f"{name:<{width}}  {escape(shown)}")
+
+
+def lines(rows: Sequence[Mapping[str, str | None]]) -> None:
+    """Rows of cells below each other, a line each, however wide."""
+    cells = [[value or "-" for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def corpus(of: Corpus, folder: Path | None, *, as_json: bool) -> None:

@@ -69,6 +69,7 @@ SETTINGS = {
     "form without table": (["--set", "hidden_size=8"], ["--set hidden_size=8: write table.name=value"]),
     "model": (["--model", "difrec"], ["difrec is not a model", "did you mean diffrec?"]),
     "model by --set": (["--set", "model.name=sasrek"], ["sasrek is not a model", "sasrec?"]),
+    "model in capitals": (["--model", "SASREC"], ["SASREC is not a model", "did you mean sasrec?"]),
     "model that is no name": (["--set", "model.name=[1]"], ["is not a model"]),
     "N = 0": (["--set", "model.num_steps=0"], ["model.num_steps is 0", "greater than or equal to 1"]),
     "N = -1": (["--set", "model.num_steps=-1"], ["model.num_steps is -1", "greater than or equal to 1"]),

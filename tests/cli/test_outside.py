@@ -9,8 +9,7 @@ import pytest
 import typer
 
 import seqdiffrec
-from seqdiffrec import cli as command_line
-from seqdiffrec import show
+from seqdiffrec import cli as command_line, show
 
 
 def run(*words: object, code: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import Field, model_validator
 
 from seqdiffrec.config import DataConfig, RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DataError
-from seqdiffrec.inference import RECOMMENDERS
+from seqdiffrec.inference import recommender_class
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
 from seqdiffrec.show import toml
@@ -111,7 +110,7 @@ def test_tables_and_settings_are_the_same_thing(name):
     assert tables["data"].keys() >= {"file", "user", "item"} and "dataset" not in tables["data"]
     assert RunConfig.of(tables) == config
     recommender = config.recommender()
-    assert type(recommender) is RECOMMENDERS[name]
+    assert type(recommender) is recommender_class(name)
     assert (recommender.config.max_length, recommender.training.epochs) == (7, 3)
 
 
@@ -129,7 +128,8 @@ def test_nothing_given_is_diffrec_with_the_papers_settings():
         ({"modell": {}}, r"modell is not a setting; did you mean model\?"),
         ({"training": 3}, "training must be a table of settings, not 3"),
         ({"model": {"name": "popular"}}, r"popular is not a model; did you mean popularity\?"),
-        ({"model": {"name": "zzz"}}, "zzz is not a model; known are diffrec, popularity, sasrec"),
+        ({"model": {"name": "DiffRek"}}, r"DiffRek is not a model; did you mean diffrec\?"),
+        ({"model": {"name": "zzz"}}, "zzz is not a model; known are (.*, )?diffrec, (.*, )?popularity, (.*, )?sasrec"),
         ({"model": {"name": "popularity", "dropout": 0.1}}, r"model\.dropout is not a setting; known are max_length"),
         ({"data": {"fil": "x"}}, r"data\.fil is not a setting; did you mean data\.file\?"),
         ({"training": {"epochs": 0}}, r"training\.epochs is 0"),

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from seqdiffrec.data import Corpus, DataError, Interactions, prepare, statistics
 from seqdiffrec.data.storage import replace_file

@@ -5,8 +5,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from seqdiffrec.data import DataError, Interactions, prepare
 from seqdiffrec.data.prepare import k_core

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from seqdiffrec.data import Cases, Corpus, DataError, Interactions, leave_one_out, prepare, split_at_time
 

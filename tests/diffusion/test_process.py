@@ -5,8 +5,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from seqdiffrec.diffusion import SCHEDULES, GaussianDiffusion, make_alpha_bar

@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from seqdiffrec.diffusion import ImportanceStepSampler, StepSampler, UniformStepSampler
 

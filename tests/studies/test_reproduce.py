@@ -132,6 +132,7 @@ def test_the_row_named_as_the_model_is_meant_or_the_one_given():
     ("change", "options", "message"),
     [
         (None, {"model": "popularity"}, r"no record of a popularity; it has: diffrec, sasrec"),
+        (None, {"model": "sasrek"}, r"sasrek is not a model; did you mean sasrec\?"),
         (None, {"seed": 4}, r"no record of row sasrec with seed 4; it has the seeds 0, 1"),
         (None, {"row": "wid"}, r"wid is not a row with a sasrec"),
         (None, {"row": "default"}, r"default is not a row with a sasrec"),

@@ -14,8 +14,7 @@ import seqdiffrec as sdr
 from seqdiffrec.config import RunConfig
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.show import toml
-from seqdiffrec.studies import Found, read_search, run_search
-from seqdiffrec.studies import tune as module
+from seqdiffrec.studies import Found, read_search, run_search, tune as module
 from seqdiffrec.studies.lock import held
 from seqdiffrec.studies.trials import best_of, draw_trials
 from seqdiffrec.studies.tune import Judge

@@ -1,14 +1,5 @@
 """Recommendations from a fitted model."""
 
-from seqdiffrec.inference.recommender import (
-    RECOMMENDERS,
-    CL4SRec,
-    DiffRec,
-    DuoRec,
-    Popularity,
-    Recommender,
-    SASRec,
-    load,
-)
+from seqdiffrec.inference.recommender import Recommender, load, recommender_class
 
-__all__ = ["RECOMMENDERS", "CL4SRec", "DiffRec", "DuoRec", "Popularity", "Recommender", "SASRec", "load"]
+__all__ = ["Recommender", "load", "recommender_class"]

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,11 +14,10 @@ import torch
 from seqdiffrec.data import Corpus, Dataset, Sequences
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
 from seqdiffrec.inference.ids import columns_of, known_items
-from seqdiffrec.inference.index import ItemIndex, catalogue_of
-from seqdiffrec.inference.index import Progress as IndexProgress
+from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
 from seqdiffrec.inference.ranking import as_frame, top_items
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
-from seqdiffrec.models import MODELS, SequenceModel
+from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
 from seqdiffrec.training.provenance import code_revision, machine, versions
@@ -117,9 +117,9 @@ class Recommender:
             lacks = ", ".join(sorted(missing)) or "corpus.items"
             raise RunError(f"{run.path / 'run.json'} lacks {lacks}; restore it or train again")
         name = settings["model"]
-        if name not in RECOMMENDERS:
+        if name not in MODELS:
             raise RunError(f"{path} holds a model {name!r}, which this version does not have")
-        recommender = RECOMMENDERS[name](**settings["model_settings"], **settings["training"])
+        recommender = recommender_class(name)(**settings["model_settings"], **settings["training"])
         model = recommender._new_model(run.record["corpus"]["items"])
         try:
             model.load_state_dict(run.load_weights())
@@ -326,39 +326,20 @@ class Recommender:
         return RunFolder.create(path, self._settings(), corpus, {"split": split_times, **made_by(), **facts})
 
 
-class DiffRec(Recommender):
-    """Diffusion over the target item (arXiv 2304.04541). Settings: `seqdiffrec.models.DiffRecConfig`."""
+def recommender_class(name: str) -> type[Recommender]:
+    """The recommender of a model by the model's name, the same class each time; it is called as the model's class is.
 
-    model_name = "diffrec"
-
-
-class SASRec(Recommender):
-    """Causal Transformer with full cross-entropy. Settings: `seqdiffrec.models.SASRecConfig`."""
-
-    model_name = "sasrec"
+    Raises SettingError for a model that is not there, with the nearest that is.
+    """
+    return _recommender_class(find_model(name))
 
 
-class DuoRec(Recommender):
-    """SASRec, contrasting its states under dropout and same targets. Settings: `seqdiffrec.models.DuoRecConfig`."""
-
-    model_name = "duorec"
-
-
-class CL4SRec(Recommender):
-    """SASRec, contrasting cropped, masked and reordered histories. Settings: `seqdiffrec.models.CL4SRecConfig`."""
-
-    model_name = "cl4srec"
-
-
-class Popularity(Recommender):
-    """The most frequent items for everybody."""
-
-    model_name = "popularity"
-
-
-RECOMMENDERS: dict[str, type[Recommender]] = {
-    kind.model_name: kind for kind in (DiffRec, SASRec, DuoRec, CL4SRec, Popularity)
-}
+@cache
+def _recommender_class(model: type[SequenceModel]) -> type[Recommender]:
+    config = model.config_class
+    says = f"{model.summary[:1].upper()}{model.summary[1:]}. Settings: `{config.__module__}.{config.__name__}`."
+    # Found where people find it, so that objects of it can be sent to other processes.
+    return type(model.__name__, (Recommender,), {"model_name": model.name, "__doc__": says, "__module__": "seqdiffrec"})
 
 
 def load(path: str | Path) -> Recommender:

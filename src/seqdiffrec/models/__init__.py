@@ -1,25 +1,18 @@
-"""Models, one paper a file, and the table of their names."""
+"""Models, one paper a file, and the table of their names.
 
-from seqdiffrec.models.base import Loss, SequenceModel
-from seqdiffrec.models.cl4srec import CL4SRec, CL4SRecConfig
-from seqdiffrec.models.diffrec import DiffRec, DiffRecConfig
-from seqdiffrec.models.duorec import DuoRec, DuoRecConfig
-from seqdiffrec.models.popularity import Popularity
-from seqdiffrec.models.sasrec import SASRec, SASRecConfig
+A new model is its file and a line here that imports it: docs/extending.md.
+"""
 
-MODELS: dict[str, type[SequenceModel]] = {model.name: model for model in (DiffRec, SASRec, DuoRec, CL4SRec, Popularity)}
-
-__all__ = [
-    "MODELS",
-    "CL4SRec",
-    "CL4SRecConfig",
-    "DiffRec",
-    "DiffRecConfig",
-    "DuoRec",
-    "DuoRecConfig",
-    "Loss",
-    "Popularity",
-    "SASRec",
-    "SASRecConfig",
-    "SequenceModel",
-]
+from seqdiffrec.models.base import (
+    MODELS as MODELS,
+    Loss as Loss,
+    SequenceModel as SequenceModel,
+    find_model as find_model,
+)
+from seqdiffrec.models.cl4srec import CL4SRec as CL4SRec, CL4SRecConfig as CL4SRecConfig
+from seqdiffrec.models.diffrec import DiffRec as DiffRec, DiffRecConfig as DiffRecConfig
+from seqdiffrec.models.duorec import DuoRec as DuoRec, DuoRecConfig as DuoRecConfig
+from seqdiffrec.models.item_knn import ItemKNN as ItemKNN, ItemKNNConfig as ItemKNNConfig
+from seqdiffrec.models.markov import Markov as Markov, MarkovConfig as MarkovConfig
+from seqdiffrec.models.popularity import Popularity as Popularity
+from seqdiffrec.models.sasrec import SASRec as SASRec, SASRecConfig as SASRecConfig

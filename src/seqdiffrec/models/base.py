@@ -1,7 +1,7 @@
-"""What every model offers to training, evaluation and inference."""
+"""What every model offers to training, evaluation and inference, and the table of all models."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models.nearest import Nearest
-from seqdiffrec.models.settings import Settings
+from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
 from seqdiffrec.models.top import Barred, Top, best
 
 
@@ -33,16 +33,45 @@ class Loss:
     parts: dict[str, float]
 
 
+MODELS: dict[str, type["SequenceModel"]] = {}
+"""All models by name. A class that says its name enters itself, so a module of models need only be imported."""
+
+
+def find_model(name: object) -> type["SequenceModel"]:
+    """The model of that name. Raises SettingError where there is none, with the nearest that there is."""
+    if isinstance(name, str) and name in MODELS:
+        return MODELS[name]
+    raise refuse_unknown(str(name), list(MODELS), what="model")
+
+
 class SequenceModel(nn.Module):
     """A model that gives each item's probability to come next after a history.
 
     Class attributes:
-        name: what the command line calls it.
+        name: what the command line calls it: the class's name in small letters.
         config_class: its settings.
+        summary: what it is, in a few words.
+        paper: authors and year; None where there is none to name.
+        cost: of its training, relative to that of SASRec with the same settings and as many targets; in words.
     """
 
     name: ClassVar[str]
     config_class: ClassVar[type[ModelConfig]]
+    summary: ClassVar[str]
+    paper: ClassVar[str | None]
+    cost: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            return  # a base of models
+        taken = MODELS.get(cls.name)
+        # The same class once more is a notebook's cell run again.
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise SettingError(
+                f"two models are called {cls.name}: {taken.__module__} has one, {cls.__module__} another"
+            )
+        MODELS[cls.name] = cls
 
     def __init__(self, config: ModelConfig, num_items: int):
         super().__init__()

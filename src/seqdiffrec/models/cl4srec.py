@@ -51,6 +51,9 @@ class CL4SRec(SASRec):
 
     name: ClassVar[str] = "cl4srec"
     config_class: ClassVar[type[ModelConfig]] = CL4SRecConfig
+    summary: ClassVar[str] = "SASRec, contrasting cropped, masked and reordered histories"
+    paper: ClassVar[str | None] = "Xie et al. 2022"
+    cost: ClassVar[str] = "about 2"
 
     def __init__(self, config: CL4SRecConfig, num_items: int):
         super().__init__(config, num_items)

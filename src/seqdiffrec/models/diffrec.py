@@ -112,6 +112,9 @@ class DiffRec(TableModel):
 
     name: ClassVar[str] = "diffrec"
     config_class: ClassVar[type[ModelConfig]] = DiffRecConfig
+    summary: ClassVar[str] = "diffusion over the next item's representation"
+    paper: ClassVar[str | None] = "Du et al. 2023"
+    cost: ClassVar[str] = "2; 1.3 with a shared history"
 
     def __init__(self, config: DiffRecConfig, num_items: int):
         super().__init__(config, num_items)

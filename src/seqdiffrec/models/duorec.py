@@ -52,6 +52,9 @@ class DuoRec(SASRec):
 
     name: ClassVar[str] = "duorec"
     config_class: ClassVar[type[ModelConfig]] = DuoRecConfig
+    summary: ClassVar[str] = "SASRec, contrasting its states under dropout and same targets"
+    paper: ClassVar[str | None] = "Qiu et al. 2022"
+    cost: ClassVar[str] = "about 5 as published, one target a history"
 
     def __init__(self, config: DuoRecConfig, num_items: int):
         super().__init__(config, num_items)

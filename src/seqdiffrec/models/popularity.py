@@ -14,6 +14,9 @@ class Popularity(SequenceModel):
 
     name: ClassVar[str] = "popularity"
     config_class: ClassVar[type[ModelConfig]] = ModelConfig
+    summary: ClassVar[str] = "the most frequent items, for everybody"
+    paper: ClassVar[str | None] = None
+    cost: ClassVar[str] = "none, it counts"
 
     def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "B V"]:
         """Each item's share of the training actions, the same for all histories."""

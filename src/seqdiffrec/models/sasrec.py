@@ -26,6 +26,9 @@ class SASRec(TableModel):
 
     name: ClassVar[str] = "sasrec"
     config_class: ClassVar[type[ModelConfig]] = SASRecConfig
+    summary: ClassVar[str] = "causal Transformer with cross-entropy over all items"
+    paper: ClassVar[str | None] = "Kang and McAuley 2018"
+    cost: ClassVar[str] = "1"
 
     def __init__(self, config: SASRecConfig, num_items: int):
         super().__init__(config, num_items)

@@ -28,11 +28,11 @@ class Settings(BaseModel):
             raise SettingError("; ".join(_explain(dict(one), cls, where) for one in error.errors())) from error
 
 
-def refuse_unknown(name: str, known: list[str], where: str = "") -> SettingError:
-    """The error for a name that is not a setting, with the nearest one that is."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+def refuse_unknown(name: str, known: list[str], where: str = "", what: str = "setting") -> SettingError:
+    """The error for a name that is not a setting, or whatever it should be, with the nearest one that is."""
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {where}{near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-    return SettingError(f"{where}{name} is not a setting; {hint}")
+    return SettingError(f"{where}{name} is not a {what}; {hint}")
 
 
 def _explain(error: dict[str, Any], settings: type[Settings], where: str) -> str:

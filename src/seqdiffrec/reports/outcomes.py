@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from seqdiffrec.data.storage import read_json
 from seqdiffrec.evaluation.significance import mean_and_spread, pooled_spread
+from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.reports.record import read_record
 from seqdiffrec.reports.study import InferenceRow, Row, Study
 
 _NEEDED = ("settings", "corpus", "machine", "revision", "training_seconds", "seeds_averaged", "validation", "test")
-_NAMES = {"diffrec": "DiffRec", "sasrec": "SASRec", "popularity": "popularity"}
 
 
 class Measure(NamedTuple):
@@ -63,7 +63,8 @@ def model_name(record: dict[str, Any]) -> str:
     """The model's name to read, with the attention pattern of DiffRec."""
     name = str(record["settings"]["model"])
     attention = record["settings"]["model_settings"].get("attention")
-    return _NAMES.get(name, name) + (f", {attention.replace('_', ' ')}" if attention else "")
+    shown = MODELS[name].__name__ if name in MODELS else name
+    return shown + (f", {attention.replace('_', ' ')}" if attention else "")
 
 
 @dataclass(frozen=True)

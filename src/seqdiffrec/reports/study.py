@@ -180,7 +180,7 @@ def _inference_row(table: dict[str, Any], where: str, rows: tuple[Row, ...]) -> 
     _refuse_others(table, _INFERENCE_KEYS, where)
     of = _one(table, "of", str, where)
     if of not in (known := [row.name for row in rows]):
-        raise SettingError(f"{where}of: " + str(refuse_unknown(of, known)).replace("is not a setting", "is not a row"))
+        raise SettingError(f"{where}of: {refuse_unknown(of, known, what='row')}")
     return InferenceRow(
         name=_check_name(_one(table, "name", str, where), f"{where}name"),
         of=of,

@@ -191,5 +191,4 @@ def _no_such_row(study: Study, name: str) -> SettingError:
     for row in study.inference:
         if row.name == name:
             return SettingError(f"--only {name}: it is ranked along with the row it is of; say --only {row.of}")
-    error = refuse_unknown(name, [row.name for row in study.rows])
-    return SettingError(f"--only {str(error).replace('is not a setting', f'is not a row of {study.name}')}")
+    return SettingError(f"--only {refuse_unknown(name, [row.name for row in study.rows], what=f'row of {study.name}')}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from seqdiffrec.data import Dataset
 from seqdiffrec.data.storage import read_json
+from seqdiffrec.models import find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.studies.runs import config_of, load_data, precision_of, train_to_the_end
 from seqdiffrec.studies.sweep import Bar, Notify, no_bar
@@ -128,10 +129,11 @@ def _choose(
     of_model = {path: record for path, record in records.items() if record["settings"]["model"] == model}
     rows = sorted({_place(record)["row"] for record in of_model.values()})
     if not rows:
+        find_model(model)
         models = {record["settings"]["model"] for record in records.values()}
         raise SettingError(f"{folder} has no record of a {model}; it has: {', '.join(sorted(models))}")
     if row is not None and row not in rows:
-        raise SettingError(str(refuse_unknown(row, rows)).replace("is not a setting", f"is not a row with a {model}"))
+        raise refuse_unknown(row, rows, what=f"row with a {model}")
     if row is None and len(rows) > 1 and model not in rows:
         raise SettingError(f"several rows of {folder} are a {model}; choose one with --row: {', '.join(rows)}")
     chosen = row or (rows[0] if len(rows) == 1 else model)
