@@ -33,7 +33,7 @@ def test_eq08_softmax_of_Wh_plus_b_by_hand(tied):  # noqa: N802
     h, batch = draw(3, SIZE), replace(training_batch(*LISTS), targets=torch.tensor([1, ITEMS, 4]))
     torch.testing.assert_close(model.table.probabilities(h[None], batch), probabilities(model, h), rtol=1e-5, atol=1e-7)
     assert any(name.startswith("table.output") for name, _ in model.named_parameters()) != tied
-    loss = model.table.cross_entropy(h, batch)
+    loss = model.table.loss(h, batch)
     expected = -probabilities(model, h)[[0, 1, 2], [0, ITEMS - 1, 3]].log()
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
@@ -130,7 +130,7 @@ def test_stop_gradient_takes_the_clean_target_out_of_the_squared_error(monkeypat
         loss = model.loss(batch)
         h0, h0_hat = by_hand(model, batch, step, noise)
         L = ((h0.detach() if stop else h0) - h0_hat).square().sum(1).mean()
-        expected = L + model.table.cross_entropy(h0_hat, batch).mean()
+        expected = L + model.table.loss(h0_hat, batch).mean()
         (ours,) = torch.autograd.grad(loss.total, model.table.embedding.weight)
         (theirs,) = torch.autograd.grad(expected, model.table.embedding.weight)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -271,7 +271,7 @@ def test_squared_error_over_several_noised_items_is_their_mean(monkeypatch):
     h0_hat = conditioned.denoise(model.process.add_noise(h0, step.repeat_interleave(2), noise), step)
     L = (h0 - h0_hat).square().sum(1).reshape(3, 2).mean(1)
     assert parts["mse"] == pytest.approx(L.mean().item(), rel=1e-5)
-    expected = model.table.cross_entropy(h0_hat[[1, 3, 5]], batch).mean().item()
+    expected = model.table.loss(h0_hat[[1, 3, 5]], batch).mean().item()
     assert parts["recommendation"] == pytest.approx(expected, rel=1e-5)
 
 

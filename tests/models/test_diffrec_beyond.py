@@ -69,7 +69,7 @@ def test_noise_std_scales_the_noise_of_training_and_inference(monkeypatch):
     batch, step = training_batch(*LISTS), [2, 5, 9]
     noise = fixed(monkeypatch, model, step, [0.1] * 3)
     _, h0_hat = by_hand(model, batch, step, 3.0 * noise)
-    recommendation = model.table.cross_entropy(h0_hat, batch).mean().item()
+    recommendation = model.table.loss(h0_hat, batch).mean().item()
     assert model.loss(batch).parts["recommendation"] == pytest.approx(recommendation, rel=1e-5)
     asked = question(*LISTS)
     conditioned = model.denoiser.condition(asked, model.table)
@@ -129,7 +129,7 @@ def test_history_weight_adds_the_loss_of_a_causal_model():
     rows, places = batch.locate_tokens()
     x = model.table.embed(batch.tokens) + model.denoiser.position(places)
     states = model.denoiser.encoder.causal(x, rows, places, batch.offsets, batch.offsets[1:] - 1)[0]
-    expected = model.table.cross_entropy(states, batch).mean().item()
+    expected = model.table.loss(states, batch).mean().item()
     assert parts[1]["history"] == pytest.approx(expected, rel=1e-5)
     assert parts[1]["loss"] == pytest.approx(parts[0]["loss"] + 0.5 * expected, rel=1e-5)
 

@@ -48,7 +48,7 @@ def test_the_loss_is_the_cross_entropy_of_the_probabilities(settings, smoothing)
     scores = table.probabilities(h[None], BATCH).log()
     assert scores.shape == (3, ITEMS)
     expected = F.cross_entropy(scores, BATCH.targets - 1, reduction="none", label_smoothing=smoothing)
-    loss = table.cross_entropy(h, BATCH)
+    loss = table.loss(h, BATCH)
     torch.testing.assert_close(loss, expected)
     upstream = torch.tensor([1.0, -0.5, 2.0])
     wanted = [h, *table.parameters()]

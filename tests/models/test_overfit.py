@@ -24,11 +24,14 @@ def corpus() -> Sequences:
         ("diffrec", 110, {"attention": "bidirectional", "num_steps": 20, "embedding_std": 0.3, "weight_std": 0.3}),
         ("diffrec", 110, {"attention": "shared_history", "num_steps": 20, "embedding_std": 0.2, "weight_std": 0.2}),
         ("sasrec", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
+        ("gru4rec", 40, {"embedding_std": 0.2}),
     ],
 )
 def test_a_tiny_corpus_is_learned_by_heart(name, epochs, settings):
     torch.manual_seed(0)
-    config = MODELS[name].config_class(hidden_size=32, num_layers=2, dropout=0.0, max_length=T, **settings)
+    if "dropout" in MODELS[name].config_class.model_fields:
+        settings = {"dropout": 0.0, **settings}
+    config = MODELS[name].config_class(hidden_size=32, num_layers=2, max_length=T, **settings)
     model = MODELS[name](config, ITEMS).train()
     train = corpus()
     optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)

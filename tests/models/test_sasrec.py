@@ -1,5 +1,7 @@
 """SASRec: each state predicts the next item and knows nothing of it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, history_batch, window_batch
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.models import SASRec, SASRecConfig
+from seqdiffrec.models import SASRec, SASRecConfig, item_loss
 
 T, ITEMS = 7, 12
 
@@ -80,3 +82,43 @@ def test_without_position_embedding_one_layer_knows_no_order():
         model = make(position_embedding=position_embedding, num_layers=1)
         one, other = (model.predict_histories(sequence(items)) for items in ([3, 4, 5], [4, 3, 5]))
         assert torch.allclose(one, other, rtol=0, atol=1e-6) != position_embedding
+
+
+PUBLISHED = {"num_heads": 1, "norm_first": True, "activation": "relu", "feed_forward_factor": 1, "input_norm": False}
+
+
+def by_hand(model: SASRec, items: list[int]) -> Tensor:
+    """Scores of all items after a history in float64, place by place (Kang and McAuley 2018, Section III)."""
+    model = copy.deepcopy(model).double()
+    x = [model.table.embedding.weight[item] + model.position.weight[place] for place, item in enumerate(items)]
+    for layer in model.encoder.layers:
+        normed = [layer.attention_norm(one) for one in x]
+        keys, values = zip(*(layer.key_value(one).chunk(2) for one in normed), strict=True)
+        for place, one in enumerate(normed):
+            query = layer.query(one)
+            share = torch.stack([query @ key / 8**0.5 for key in keys[: place + 1]]).softmax(0)
+            x[place] = x[place] + layer.output(sum(s * v for s, v in zip(share, values, strict=False)))
+        x = [one + layer.narrow(layer.wide(layer.feed_forward_norm(one)).clamp(min=0)) for one in x]
+    return model.table.embedding.weight[1:] @ model.encoder.output_norm(x[-1])
+
+
+@torch.no_grad()
+def test_the_published_network_by_hand():
+    model, lists = make(**PUBLISHED), [[3, 4, 5, 3, 9, 12], [7], [2, 6, 2]]
+    for parameter in model.encoder.parameters():
+        parameter += 0.3 * torch.randn_like(parameter)
+    expected = torch.stack([by_hand(model, items).softmax(0) for items in lists])
+    torch.testing.assert_close(model.predict_histories(sequence(*lists)).double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_published_loss_by_hand(monkeypatch):
+    """Binary cross-entropy of each target and one negative, over all states of a window."""
+    model, items, negatives = make(**PUBLISHED, loss="bce"), [3, 4, 5, 6, 7, 8], [1, 9, 12, 1, 2]
+    monkeypatch.setattr(item_loss, "draw_unseen", lambda *_: torch.tensor(negatives)[:, None])
+    total = 0.0
+    for place in range(1, 6):
+        with torch.no_grad():
+            scores = by_hand(model, items[:place])
+        total -= scores[items[place] - 1].sigmoid().log().item()
+        total -= (1 - scores[negatives[place - 1] - 1].sigmoid()).log().item()
+    assert model.loss(one_window(items)).total.item() == pytest.approx(total / 5, rel=1e-5)

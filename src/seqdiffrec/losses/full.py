@@ -35,6 +35,15 @@ class Added:
     items: Int64[Tensor, " E"]
     values: Float[Tensor, " E"]
 
+    def at(self, items: Int64[Tensor, "R C"]) -> Float[Tensor, "R C"]:
+        """What is added to the scores of these items of each row; there must be at least one entry."""
+        size = 1 + torch.maximum(items.max(), self.items.max())
+        key, entry = cast(tuple[Tensor, Tensor], (self.rows * size + self.items).unique(return_inverse=True))
+        total = self.values.new_zeros(len(key)).index_add(0, entry, self.values)
+        wanted = torch.arange(len(items), device=items.device)[:, None] * size + items
+        place = torch.searchsorted(key, wanted).clamp(max=len(key) - 1)
+        return total[place] * (key[place] == wanted)
+
 
 def catalogue_cross_entropy(
     h: Float[Tensor, "R D"],

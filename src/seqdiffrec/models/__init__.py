@@ -12,6 +12,7 @@ from seqdiffrec.models.base import (
 from seqdiffrec.models.cl4srec import CL4SRec as CL4SRec, CL4SRecConfig as CL4SRecConfig
 from seqdiffrec.models.diffrec import DiffRec as DiffRec, DiffRecConfig as DiffRecConfig
 from seqdiffrec.models.duorec import DuoRec as DuoRec, DuoRecConfig as DuoRecConfig
+from seqdiffrec.models.gru4rec import GRU4Rec as GRU4Rec, GRU4RecConfig as GRU4RecConfig
 from seqdiffrec.models.item_knn import ItemKNN as ItemKNN, ItemKNNConfig as ItemKNNConfig
 from seqdiffrec.models.markov import Markov as Markov, MarkovConfig as MarkovConfig
 from seqdiffrec.models.popularity import Popularity as Popularity

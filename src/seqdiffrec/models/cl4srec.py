@@ -68,7 +68,7 @@ class CL4SRec(SASRec):
         embedded = torch.where(masked[:, None], self.mask, self.table.embed(joined.tokens))
         states = self._encode_embedded(embedded, joined)
         count = len(batch.targets)
-        recommendation = self.table.cross_entropy(states[:count], batch).mean()
+        recommendation = self.table.loss(states[:count], batch).mean()
         first, second = states[count:].chunk(2)
         contrastive = nt_xent(first, second, self.config.contrastive_temperature)
         total = recommendation + self.config.contrastive_weight * contrastive

@@ -152,7 +152,7 @@ class DiffRec(TableModel):
         h0 = conditioned.h0
         h0_hat = conditioned.denoise(self._corrupt(h0, step[conditioned.of_target]), step)
         predicted = h0_hat[conditioned.back == 0]
-        recommendation = self.table.cross_entropy(predicted, batch).mean()
+        recommendation = self.table.loss(predicted, batch).mean()
         squared_error = self._squared_error(h0, h0_hat, conditioned, len(step))
         if self.training and bool(squared_error.isfinite().all()):  # the loop stops at a loss that is not
             self.step_sampler.update(step, squared_error.detach())
@@ -160,7 +160,7 @@ class DiffRec(TableModel):
         parts = {"recommendation": recommendation, "mse": mse}
         total = recommendation + self.config.mse_weight * mse
         if self.config.history_weight and conditioned.read_history is not None:
-            parts["history"] = self.table.cross_entropy(conditioned.read_history(), batch).mean()
+            parts["history"] = self.table.loss(conditioned.read_history(), batch).mean()
             total = total + self.config.history_weight * parts["history"]
         if self.config.contrastive_weight:
             parts["contrastive"] = self._contrastive(predicted, batch)

@@ -52,7 +52,7 @@ class DuoRec(SASRec):
 
     name: ClassVar[str] = "duorec"
     config_class: ClassVar[type[ModelConfig]] = DuoRecConfig
-    summary: ClassVar[str] = "SASRec, contrasting its states under dropout and same targets"
+    summary: ClassVar[str] = "SASRec, contrasting states under dropout and same targets"
     paper: ClassVar[str | None] = "Qiu et al. 2022"
     cost: ClassVar[str] = "about 5 as published, one target a history"
 
@@ -78,7 +78,7 @@ class DuoRec(SASRec):
         crossed = self.config.contrast == "crossed"
         pairs = [(views[0], views[1])] if crossed else [(state[chosen], view) for view in views]
         terms = [nt_xent(first, second, self.config.contrastive_temperature) for first, second in pairs]
-        recommendation, contrastive = self.table.cross_entropy(state, batch).mean(), torch.stack(terms).sum()
+        recommendation, contrastive = self.table.loss(state, batch).mean(), torch.stack(terms).sum()
         total = recommendation + self.config.contrastive_weight * contrastive
         parts = {"loss": total, "recommendation": recommendation, "contrastive": contrastive}
         return Loss(total, {name: part.item() for name, part in parts.items()})

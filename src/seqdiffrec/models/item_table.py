@@ -1,21 +1,22 @@
 """Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
 
 import math
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import torch
 from jaxtyping import Float, Float32, Int64
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.losses import Added, NegativeSampler, catalogue_cross_entropy, sampled_cross_entropy
+from seqdiffrec.losses import Added, catalogue_cross_entropy
 from seqdiffrec.models.base import ModelConfig, SequenceModel
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.device import has_bfloat16
+from seqdiffrec.models.item_loss import BY_ROWS, DrawnLoss, LossConfig
 from seqdiffrec.models.nearest import Nearest, top_near
 from seqdiffrec.models.top import Barred, Top
 
@@ -26,37 +27,21 @@ COSINE_SCALE = 10.0
 SEEN_BIAS_SCALE = 20.0
 
 
-class ItemTableConfig(ModelConfig):
-    """How items are embedded and scored.
+class ItemTableConfig(LossConfig):
+    """How items are embedded and scored, and by which loss.
 
     embedding_std: standard deviation of the initial embeddings (and of the output's weight, where it is not tied).
     tied_output: items are scored by their own embeddings, without a bias; otherwise by a weight and bias of their own.
     cosine_output: an item's score is the cosine between the representation and its vector, times a learned factor.
-    label_smoothing: share of the target's weight that is spread evenly over the catalogue.
     seen_bias: a learned number for each distance back, the last one for all from T - 1 places on, is added to the
         scores of the items that the history holds (`RaggedBatch.seen`). It learns from the data whether people take an
         item again.
-    loss: the softmax is over all items (``full``); over the target and items drawn in proportion to how often they
-        occur, to the power of ``negative_exponent`` (``sampled``, ``num_negatives`` draws shared by a batch); or over
-        the target and the batch's other targets (``in_batch``). The last two correct for how often an item is drawn,
-        and only the rows that a batch touches are updated (biases all); they are for catalogues of 100,000 items or
-        more.
     """
 
     embedding_std: Annotated[float, Field(gt=0, le=10)] = 0.02
     tied_output: bool = False
     cosine_output: bool = False
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seen_bias: bool = False
-    loss: Literal["full", "sampled", "in_batch"] = "full"
-    num_negatives: Annotated[int, Field(ge=1, le=10_000_000)] = 1024
-    negative_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-    @model_validator(mode="after")
-    def _check_loss(self) -> Self:
-        if self.loss != "full" and self.label_smoothing:
-            raise ValueError(f"label_smoothing = {self.label_smoothing} needs loss = full")
-        return self
 
 
 class ItemTable(nn.Module):
@@ -67,17 +52,15 @@ class ItemTable(nn.Module):
 
     def __init__(self, config: ItemTableConfig, num_items: int, hidden_size: int):
         super().__init__()
-        self.samples = config.loss != "full"
+        self.drawn = None if config.loss == "full" else DrawnLoss(config, num_items)
         # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
-        sparse = config.tied_output or self.samples
+        self.by_rows = config.loss in BY_ROWS
+        sparse = config.tied_output or self.by_rows
         self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=sparse)
         self.output = None if config.tied_output else nn.Linear(hidden_size, num_items + 1)
         self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
         self.seen_bias = nn.Parameter(torch.zeros(config.max_length)) if config.seen_bias else None
         self.label_smoothing = config.label_smoothing
-        self.num_negatives = config.num_negatives if config.loss == "sampled" else None
-        self.negative_exponent = config.negative_exponent if config.loss == "sampled" else 1.0
-        self.sampler: NegativeSampler | None = None
         self._kept: tuple[list[tuple[int, int]], Catalogue] | None = None
 
     def embed(self, items: Int64[Tensor, " n"]) -> Float[Tensor, "n D"]:
@@ -98,13 +81,15 @@ class ItemTable(nn.Module):
         """The k best items of those that an index names; see `seqdiffrec.models.nearest.top_near`."""
         return top_near(self.catalogue(), self.scored(draws), self._added(batch), k, barred, nearest)
 
-    def cross_entropy(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
-        """``-log p(v | h)`` of each of the batch's target items (Eq. 8, 13), smoothed where that is set."""
+    def loss(self, h: Float[Tensor, "R D"], batch: RaggedBatch) -> Float[Tensor, " R"]:
+        """What each of the batch's target items costs.
+
+        ``-log p(v | h)`` (Eq. 8, 13), smoothed where that is set, or what stands in its place (`LossConfig.loss`).
+        """
         self._kept = None  # the weights are about to change
-        if self.samples:
-            assert self.sampler is not None, "a loss over drawn items needs count_items first"
-            return self._sampled_cross_entropy(self.scored(h), batch, self.sampler)
-        weight, bias = self._weights()
+        if self.drawn is not None:
+            return self.drawn(self.scored(h), batch, self._weights, self._added(batch))
+        weight, bias = self._weights(None)
         return catalogue_cross_entropy(
             self.scored(h), weight, bias, batch.targets, self._added(batch), self.label_smoothing
         )
@@ -116,27 +101,8 @@ class ItemTable(nn.Module):
 
     def count_items(self, counts: Int64[Tensor, " V"]) -> None:
         """Take in how often items occur in training, which a loss over drawn items needs."""
-        if self.samples:
-            self.sampler = NegativeSampler(counts, self.negative_exponent)
-
-    def _sampled_cross_entropy(self, h: Tensor, batch: RaggedBatch, sampler: NegativeSampler) -> Float[Tensor, " R"]:
-        targets, added = batch.targets, self._added(batch)
-        if self.num_negatives is None:
-            drawn = sampler.of(targets, len(targets) - 1)
-        else:
-            drawn = sampler.draw(self.num_negatives)
-        # One look-up for both: each makes a sparse gradient of its own.
-        weight, bias = self._rows(torch.cat([targets, drawn[0]]))
-        return sampled_cross_entropy(h, weight, bias, targets, *drawn, added)
-
-    def _rows(self, items: Int64[Tensor, " n"]) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
-        """What `_weights` has for single items, with a gradient of these rows alone."""
-        if self.output is None:
-            weight, bias = self.embedding(items), None
-        else:
-            weight = F.embedding(items, self.output.weight, sparse=True)
-            bias = self.output.bias[items]
-        return (weight if self.log_scale is None else directions(weight)), bias
+        if self.drawn is not None:
+            self.drawn.count_items(counts)
 
     def mean_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
@@ -147,12 +113,15 @@ class ItemTable(nn.Module):
         """What is multiplied with the items' weights: h, or its direction times the learned factor."""
         return h if self.log_scale is None else directions(h) * self.log_scale.exp()
 
-    def _weights(self) -> tuple[Float[Tensor, "V1 D"], Float[Tensor, " V1"] | None]:
-        """The items' weights, or their directions, and biases."""
+    def _weights(self, items: Int64[Tensor, " n"] | None) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
+        """The items' weights, or their directions, and biases: those of all rows, or of these."""
         if self.output is None:
             weight, bias = self.embedding.weight, None
         else:
             weight, bias = self.output.weight, self.output.bias
+        if items is not None:
+            weight = F.embedding(items, weight, sparse=self.by_rows)
+            bias = None if bias is None else bias[items]
         return (weight if self.log_scale is None else directions(weight)), bias
 
     def catalogue(self) -> Catalogue:
@@ -161,14 +130,14 @@ class ItemTable(nn.Module):
         What is written through ``.data`` is not seen.
         """
         if torch.is_grad_enabled():
-            return Catalogue(*self._weights(), rough=False)
+            return Catalogue(*self._weights(None), rough=False)
         if self.embedding.weight.is_inference():  # nothing tells whether such weights were changed
-            return Catalogue(*self._weights(), rough=has_bfloat16(self.embedding.weight.device))
+            return Catalogue(*self._weights(None), rough=has_bfloat16(self.embedding.weight.device))
         of_output = (None, None) if self.output is None else (self.output.weight, self.output.bias)
         scoring = (self.embedding.weight, self.log_scale, *of_output)
         state = [(one.data_ptr(), one._version) for one in scoring if one is not None]
         if self._kept is None or self._kept[0] != state:
-            weight, bias = self._weights()
+            weight, bias = self._weights(None)
             self._kept = state, Catalogue(weight, bias, rough=has_bfloat16(weight.device))
         return self._kept[1]
 

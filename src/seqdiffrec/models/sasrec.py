@@ -1,7 +1,19 @@
-"""SASRec (Kang and McAuley 2018) with cross-entropy over the whole catalogue, over the same encoder as DiffRec.
+"""SASRec (Kang and McAuley 2018) over the same encoder as DiffRec; by default with a softmax over the whole catalogue.
 
-Differs from the paper in the loss (there binary cross-entropy with one sampled negative) and in what the encoder's
-defaults differ in (norm placement, GELU, width of the feed-forward part).
+``loss = bce`` is the published loss, ``loss = gbce`` that of gSASRec (Petrov and Macdonald 2023), whose network is
+SASRec's. The published network has ``num_heads = 1``, ``norm_first``, ``activation = relu``,
+``feed_forward_factor = 1`` and no ``input_norm``; the defaults are those of DiffRec's encoder.
+
+What then still differs from the paper or the authors' code (kang205/SASRec, asash/gSASRec-pytorch):
+
+- Positions count from the first visible item; in the code the newest item always stands at the last position.
+- Attention has an output projection, which neither has. As in the paper, keys and values are of the normed states, and
+  what attention gives is added to the states before the norm; in the code both are the other way round, and the items'
+  embeddings are multiplied at the input by the root of their size.
+- An epoch trains every target; in the code it trains the last ``maxlen`` of each user.
+- A sequence longer than a window is drawn negatives for from what the window does not hold; the code knows all of it.
+- Adam's second rate is 0.999, in SASRec's code 0.98.
+- An untied output has biases; gSASRec's has none. gSASRec's code may draw the target as its own negative.
 """
 
 from typing import ClassVar
@@ -38,8 +50,8 @@ class SASRec(TableModel):
         initialize(self, config.weight_std, config.embedding_std)
 
     def loss(self, batch: RaggedBatch) -> Loss:
-        """Mean cross-entropy of the targets."""
-        total = self.table.cross_entropy(self._encode(batch), batch).mean()
+        """Mean loss of the targets, as set by ``loss``."""
+        total = self.table.loss(self._encode(batch), batch).mean()
         return Loss(total, {"loss": total.item()})
 
     def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "1 R D"]:
