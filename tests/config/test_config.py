@@ -106,7 +106,7 @@ def test_a_change_of_another_form(change):
 def test_tables_and_settings_are_the_same_thing(name):
     config = RunConfig.of({"model": {"name": name, "max_length": 7}, "training": {"epochs": 3}, "data": {"file": "x"}})
     tables = config.tables()
-    assert tables["model"] == {"name": name, **MODELS[name].config_class(max_length=7).model_dump()}
+    assert tables["model"] == {"name": name, **MODELS[name].config_class(max_length=7).model_dump(exclude_none=True)}
     assert tables["data"].keys() >= {"file", "user", "item"} and "dataset" not in tables["data"]
     assert RunConfig.of(tables) == config
     recommender = config.recommender()

@@ -48,6 +48,8 @@ VARIANTS += [
     ("cl4srec", {"loss": "sampled", "num_negatives": 40, "position_embedding": False}),
     ("itemknn", {"num_neighbours": 2, "shrinkage": 3.0, "history_decay": 0.5, "smoothing": 0.0}),
     ("markov", {"smoothing": 0.0}),
+    ("bert4rec", {"mask_proportion": 0.6, "last_item_proportion": 0.5, "num_layers": 2}),
+    ("bert4rec", {"loss": "sampled", "num_negatives": 40, "tied_output": False, "attention_dropout": 0.1}),
 ]
 each_model = pytest.mark.parametrize(("name", "settings"), VARIANTS)
 LISTS = [[1, 2, 3, 2], [5], [9, 8, 7, 6, 5, 4, 3, 2], [2, 2], [4, 1, 9]]

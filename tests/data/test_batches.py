@@ -236,6 +236,25 @@ def test_seen_items_by_brute_force(lengths, max_length, shared, seed):
     assert found == sorted(expected)
 
 
+def test_unknown_items_are_not_seen():
+    histories = Sequences(np.array([0, 3, 4, 0, 5]), np.array([0, 4]), np.array([4, 5]))
+    found = sorted(zip(*(part.tolist() for part in history_batch(histories, 4).seen(4)), strict=True))
+    assert found == [(0, 3, 2), (0, 4, 1), (1, 5, 0)]
+
+
+@given(lengths, max_lengths, st.integers(0, 99))
+def test_extend_by_a_loop(lengths, max_length, seed):
+    sequences = with_lengths(lengths)
+    windows = cut_windows(sequences, max_length, shared=True, prefixes=True, rng=generator(seed))
+    batch = window_batch(sequences, windows)
+    extended = batch.extend(torch.arange(1000, 1000 + len(windows)))
+    pieces = zip(batch.offsets.tolist(), batch.offsets.tolist()[1:], strict=False)
+    expected = [[*batch.tokens[begin:end].tolist(), 1000 + row] for row, (begin, end) in enumerate(pieces)]
+    assert extended.tokens.tolist() == [item for one in expected for item in one]
+    assert extended.lengths.tolist() == [len(one) for one in expected]
+    assert examples(extended) == examples(batch)
+
+
 def test_an_older_item_counts_once_where_it_stands_last():
     histories = Sequences(np.array([7, 8, 7, 9, 8, 5]), np.array([0, 5]), np.array([5, 6]))
     batch = history_batch(histories, 3)

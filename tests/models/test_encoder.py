@@ -124,7 +124,15 @@ def test_gradients_against_torchs_layers():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"dropout": 0.5, "input_dropout": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.5},
+        {"dropout": 0.5, "input_dropout": False},
+        {"dropout": 0.5, "input_dropout": False, "attention_dropout": 0.0},
+        {"dropout": 0.0, "attention_dropout": 0.5},
+    ],
+)
 def test_dropout_acts_in_training_only(settings):
     encoder = Encoder(EncoderConfig(hidden_size=8, **settings))
     initialize(encoder, 0.4, 0.4)
@@ -135,6 +143,17 @@ def test_dropout_acts_in_training_only(settings):
     encoder.eval()
     runs = [encoder.bidirectional(x, rows, offsets, read) for _ in range(2)]
     assert torch.equal(*runs)
+
+
+@pytest.mark.parametrize(("attention_dropout", "rate"), [(None, 0.5), (0.25, 0.25), (0.0, 0.0)])
+def test_the_attention_weights_may_have_a_rate_of_their_own(monkeypatch, attention_dropout, rate):
+    rates: dict[str, set[float]] = {"attention": set(), "encoder": set()}
+    for module, found in rates.items():
+        monkeypatch.setattr(f"seqdiffrec.models.{module}.dropout", lambda x, rate, found=found: found.add(rate) or x)
+    encoder = Encoder(EncoderConfig(hidden_size=8, dropout=0.5, attention_dropout=attention_dropout))
+    x, rows, _, offsets = flat()
+    encoder.bidirectional(x.float(), rows, offsets, torch.arange(len(x)))
+    assert rates == {"attention": {rate}, "encoder": {0.5}}
 
 
 def test_initial_weights():
@@ -156,6 +175,7 @@ def test_initial_weights():
     [
         ({"dropout": 1.5}, "less than 1"),
         ({"dropout": -0.1}, "greater than or equal to 0"),
+        ({"attention_dropout": 1.0}, "less than 1"),
         ({"hidden_size": 10, "num_heads": 4}, "hidden_size, 10, must be a multiple of num_heads, 4"),
         ({"hidden_size": 7}, "multiple of 2"),
         ({"num_heads": 0}, "greater than or equal to 1"),

@@ -29,12 +29,15 @@ VARIANTS = [
     {"cosine_output": True, "tied_output": True},
     {"seen_bias": True},
     {"seen_bias": True, "tied_output": True, "cosine_output": True},
+    {"tied_output": True, "tied_bias": True},
 ]
 
 
-def make(**settings: object) -> tuple[ItemTable, Tensor]:
+def make(*, tied_bias: bool = False, **settings: object) -> tuple[ItemTable, Tensor]:
     torch.manual_seed(0)
-    table = ItemTable(ItemTableConfig(max_length=6, **settings), ITEMS, SIZE)
+    table = ItemTable(ItemTableConfig(max_length=6, **settings), ITEMS, SIZE, tied_bias=tied_bias)
+    if table.bias is not None:
+        torch.nn.init.normal_(table.bias)
     if table.seen_bias is not None:
         torch.nn.init.normal_(table.seen_bias)
     return table, torch.randn(3, SIZE)
@@ -85,6 +88,34 @@ def test_targets_one_at_a_time_have_the_same_probabilities(monkeypatch, settings
     together = table.probabilities(draws, BATCH)
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", 1)
     torch.testing.assert_close(table.probabilities(draws, BATCH), together)
+
+
+def test_a_tied_output_may_have_a_bias_for_each_item():
+    table, h = make(tied_output=True, tied_bias=True)
+    expected = (h @ table.embedding.weight[1:].T + table.bias[1:]).softmax(-1)
+    torch.testing.assert_close(table.probabilities(h[None], BATCH), expected)
+    with torch.no_grad():  # what is laid out for scoring is kept only as long as the bias is the same
+        before = table.probabilities(h[None], BATCH)
+        table.bias = torch.nn.Parameter(torch.zeros(ITEMS + 1))
+        assert not torch.allclose(table.probabilities(h[None], BATCH), before)
+    untied, _ = make(tied_bias=True)
+    assert untied.bias is None and untied.output is not None
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_loss_over_drawn_items_knows_the_biases(monkeypatch, tied):
+    """With all other items drawn, each as often as expected, it is the full loss."""
+    table, h = make(tied_output=tied, tied_bias=True, loss="sampled", num_negatives=ITEMS)
+    full, _ = make(tied_output=tied, tied_bias=True)
+    if table.output is not None:
+        torch.nn.init.normal_(table.output.bias)
+    full.load_state_dict(table.state_dict())
+    table.count_items(torch.ones(ITEMS, dtype=torch.int64))
+    monkeypatch.setattr(table.drawn.sampler, "draw", lambda count: (torch.arange(1, count + 1), torch.zeros(count)))
+    loss = table.loss(h, BATCH)
+    torch.testing.assert_close(loss, full.loss(h, BATCH))
+    bias = table.bias if table.output is None else table.output.bias
+    assert bool(torch.autograd.grad(loss.sum(), bias)[0][1:].all())
 
 
 def test_seen_bias_by_hand():

@@ -57,7 +57,7 @@ class RaggedBatch:
     def seen(self, max_length: int) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"], Int64[Tensor, " E"]]:
         """Each (target, item taken before it): the target 0..R-1, the item index, and how far back, 0 for the newest.
 
-        All that is ``max_length - 1`` back or further counts as that.
+        All that is ``max_length - 1`` back or further counts as that. Index 0, an item that is not known, is left out.
         """
         target, place = spread(self.places)
         item = self.tokens[self.offsets[self.rows[target]] + place]
@@ -65,11 +65,19 @@ class RaggedBatch:
         older_target, number = spread(self.older_offsets.diff()[self.rows])
         older = self.older_offsets[self.rows[older_target]] + number
         older_back = (self.places[older_target] - 1 + self.older_back[older]).clamp(max=max_length - 1)
-        return (
-            torch.cat([target, older_target]),
-            torch.cat([item, self.older[older]]),
-            torch.cat([back, older_back]),
-        )
+        target, item = torch.cat([target, older_target]), torch.cat([item, self.older[older]])
+        known = item > 0
+        return target[known], item[known], torch.cat([back, older_back])[known]
+
+    def extend(self, items: Int64[Tensor, " B"]) -> "RaggedBatch":
+        """The same batch with one more item at the end of each sequence; what its targets see is as before."""
+        device = self.tokens.device
+        offsets = self.offsets + torch.arange(len(self.offsets), device=device)
+        is_last = torch.zeros(len(self.tokens) + len(items), dtype=torch.bool, device=device)
+        is_last[offsets[1:] - 1] = True
+        tokens = self.tokens.new_empty(len(is_last))
+        tokens[is_last], tokens[~is_last] = items, self.tokens
+        return replace(self, tokens=tokens, offsets=offsets)
 
     def repeat_targets(self, times: int) -> "RaggedBatch":
         """Every target ``times`` times over the same histories: all of them once, then all of them again."""

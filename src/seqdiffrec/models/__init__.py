@@ -9,6 +9,7 @@ from seqdiffrec.models.base import (
     SequenceModel as SequenceModel,
     find_model as find_model,
 )
+from seqdiffrec.models.bert4rec import BERT4Rec as BERT4Rec, BERT4RecConfig as BERT4RecConfig
 from seqdiffrec.models.cl4srec import CL4SRec as CL4SRec, CL4SRecConfig as CL4SRecConfig
 from seqdiffrec.models.diffrec import DiffRec as DiffRec, DiffRecConfig as DiffRecConfig
 from seqdiffrec.models.duorec import DuoRec as DuoRec, DuoRecConfig as DuoRecConfig

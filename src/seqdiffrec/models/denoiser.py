@@ -103,22 +103,17 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
 
     def condition(self, batch: RaggedBatch, table: ItemTable) -> Conditioned:
         """One example a target: ``batch.rows`` must count 0, 1, ..., as a batch of single-target windows does."""
-        device = batch.tokens.device
-        lengths = batch.lengths + 1
-        offsets = torch.cat([batch.offsets[:1], lengths.cumsum(0)])
-        rows = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
-        back = offsets[rows + 1] - 1 - torch.arange(len(rows), device=device)
-        is_target = back == 0
-        items = torch.empty_like(rows)
-        items[is_target], items[~is_target] = batch.targets, batch.tokens
-        noised = torch.nonzero(back < self.noised_items).squeeze(1)
-        h0 = table.embed(items)
+        whole = batch.extend(batch.targets)
+        rows, places = whole.locate_tokens()
         last = batch.lengths[rows]
+        back = last - places
+        noised = torch.nonzero(back < self.noised_items).squeeze(1)
+        h0 = table.embed(whole.tokens)
 
         def denoise_one(hn: Tensor, step: Tensor) -> Tensor:
             h = h0.index_copy(0, noised, hn)
-            h = self.add_position(h, last - back, last) + self.step_table[step[rows]]
-            return self.encoder.bidirectional(h, rows, offsets, noised)
+            h = self.add_position(h, places, last) + self.step_table[step[rows]]
+            return self.encoder.bidirectional(h, rows, whole.offsets, noised)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
             draws = hn.view(-1, len(noised), hn.shape[1])

@@ -38,6 +38,7 @@ class Memory:
 class EncoderConfig(ModelConfig):
     """Size and shape of the encoder; the defaults are the paper's (Section 5.1.4) and BERT4Rec's where it is silent.
 
+    attention_dropout: of the attention weights; as ``dropout`` where it is not set.
     weight_std: standard deviation of the initial weights of its linear layers.
     filter_share: each layer's attention gives up this share of its output to a frequency filter over the newest
         ``filter_width`` places (`FrequencyFilter`; not in the paper); needs causal attention.
@@ -49,6 +50,7 @@ class EncoderConfig(ModelConfig):
     num_layers: Annotated[int, Field(ge=1, le=64)] = 2
     num_heads: Annotated[int, Field(ge=1, le=64)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     feed_forward_factor: Annotated[int, Field(ge=1, le=64)] = 4
     activation: Literal["gelu", "relu"] = "gelu"
     norm_first: bool = False
@@ -145,6 +147,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         size, wide = config.hidden_size, config.hidden_size * config.feed_forward_factor
         self.num_heads, self.rate, self.norm_first = config.num_heads, config.dropout, config.norm_first
+        self.attention_rate = config.dropout if config.attention_dropout is None else config.attention_dropout
         self.query = nn.Linear(size, size)
         self.key_value = nn.Linear(size, 2 * size)
         self.output = nn.Linear(size, size)
@@ -168,12 +171,13 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "n D"], memory: Memory, attention: RaggedAttention, own: Memory | None = None
     ) -> Float[Tensor, "n D"]:
         """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
-        rate = self.rate if self.training else 0.0
+        rate, attention_rate = (self.rate, self.attention_rate) if self.training else (0.0, 0.0)
         entered = self._enter(x)
         query = cast(Tensor, whole(self.query, entered).unflatten(-1, (self.num_heads, -1)))
         itself = None if own is None else (own.key, own.value)
         slopes = None if self.log_slopes is None else self.log_slopes.exp()
-        mixed = whole(self.output, attention(query, memory.key, memory.value, itself, rate, slopes).flatten(1))
+        attended = attention(query, memory.key, memory.value, itself, attention_rate, slopes)
+        mixed = whole(self.output, attended.flatten(1))
         if self.filter is not None:
             assert own is not None, "the filter is causal"
             filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)

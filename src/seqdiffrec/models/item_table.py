@@ -31,7 +31,8 @@ class ItemTableConfig(LossConfig):
     """How items are embedded and scored, and by which loss.
 
     embedding_std: standard deviation of the initial embeddings (and of the output's weight, where it is not tied).
-    tied_output: items are scored by their own embeddings, without a bias; otherwise by a weight and bias of their own.
+    tied_output: items are scored by their own embeddings, without a bias (BERT4Rec has one); otherwise by a weight and
+        bias of their own.
     cosine_output: an item's score is the cosine between the representation and its vector, times a learned factor.
     seen_bias: a learned number for each distance back, the last one for all from T - 1 places on, is added to the
         scores of the items that the history holds (`RaggedBatch.seen`). It learns from the data whether people take an
@@ -48,9 +49,11 @@ class ItemTable(nn.Module):
     """Item embeddings E (Eq. 6) and the map back to items (Eq. 8), tied to E or with a weight and bias of its own.
 
     Row 0 of both belongs to padding: it embeds as zeros, and no item is scored by it.
+
+    tied_bias: a tied output has a bias for each item too.
     """
 
-    def __init__(self, config: ItemTableConfig, num_items: int, hidden_size: int):
+    def __init__(self, config: ItemTableConfig, num_items: int, hidden_size: int, *, tied_bias: bool = False):
         super().__init__()
         self.drawn = None if config.loss == "full" else DrawnLoss(config, num_items)
         # Tied, its gradient joins the dense one of the output; sparse spares a pass over the whole table.
@@ -58,6 +61,7 @@ class ItemTable(nn.Module):
         sparse = config.tied_output or self.by_rows
         self.embedding = nn.Embedding(num_items + 1, hidden_size, padding_idx=0, sparse=sparse)
         self.output = None if config.tied_output else nn.Linear(hidden_size, num_items + 1)
+        self.bias = nn.Parameter(torch.zeros(num_items + 1)) if config.tied_output and tied_bias else None
         self.log_scale = nn.Parameter(torch.tensor(math.log(COSINE_SCALE))) if config.cosine_output else None
         self.seen_bias = nn.Parameter(torch.zeros(config.max_length)) if config.seen_bias else None
         self.label_smoothing = config.label_smoothing
@@ -116,7 +120,7 @@ class ItemTable(nn.Module):
     def _weights(self, items: Int64[Tensor, " n"] | None) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
         """The items' weights, or their directions, and biases: those of all rows, or of these."""
         if self.output is None:
-            weight, bias = self.embedding.weight, None
+            weight, bias = self.embedding.weight, self.bias
         else:
             weight, bias = self.output.weight, self.output.bias
         if items is not None:
@@ -134,7 +138,7 @@ class ItemTable(nn.Module):
         if self.embedding.weight.is_inference():  # nothing tells whether such weights were changed
             return Catalogue(*self._weights(None), rough=has_bfloat16(self.embedding.weight.device))
         of_output = (None, None) if self.output is None else (self.output.weight, self.output.bias)
-        scoring = (self.embedding.weight, self.log_scale, *of_output)
+        scoring = (self.embedding.weight, self.bias, self.log_scale, *of_output)
         state = [(one.data_ptr(), one._version) for one in scoring if one is not None]
         if self._kept is None or self._kept[0] != state:
             weight, bias = self._weights(None)
