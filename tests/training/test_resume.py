@@ -37,6 +37,8 @@ SHARED = {"attention": "shared_history"}
         (SHARED, COURSE),
         ({**SHARED, "loss": "sampled", "num_negatives": 9}, COURSE),
         ({**SHARED, "loss": "in_batch"}, {}),
+        ({"name": "duorec"}, {}),
+        ({"name": "cl4srec"}, {}),
     ],
 )
 @pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())
@@ -57,7 +59,8 @@ def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, settings
                 trainer.train()
     trainer.train()
 
-    assert int(model.step_sampler.counts.min()) >= 10, "importance sampling must have begun"
+    if model.name == "diffrec":
+        assert int(model.step_sampler.counts.min()) >= 10, "importance sampling must have begun"
     for name, value in whole.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")

@@ -4,13 +4,13 @@ Two views of an example are a positive pair, and all other views in the batch ar
 a temperature, only a view itself masked). The unsupervised view is the same history under another dropout; the
 supervised one is the history of another training example with the same target, drawn anew each time.
 
-This follows the authors' code (github.com/RuihongQiu/DuoRec), whose default pairs the one view with the other
-(``us_x``), so that the state the items are scored against is in no pair. An example whose target occurs nowhere else is
-its own supervised view there, as here. Batch-mates with the same target are negatives there, as here.
+This follows the authors' code (github.com/RuihongQiu/DuoRec): by default the two views are paired with each other
+(``us_x``), so that the state that items are scored against is in no pair; batch-mates with the same target count as
+negatives; an example whose target occurs nowhere else is its own supervised view, under another dropout.
 
-Differs from that code in that padding is no candidate of the cross-entropy, one weight serves both terms of
-``contrast = "both"`` (there ``lmd`` and ``lmd_sem``, both 0.1), the epsilon of the norms is torch's, and
-``max_length`` counts the target's place. With ``shared_history``, which is not theirs, see `DuoRecConfig`.
+Differs from that code: padding is no candidate of the cross-entropy; one weight serves both terms of ``both`` (there
+``lmd`` and ``lmd_sem``, 0.1 each); no cosines in place of inner products (``sim``, not its default); the norms' epsilon
+is torch's; ``max_length`` counts the target's place. `DuoRecConfig` tells of ``shared_history``, which is not theirs.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -54,7 +54,7 @@ class DuoRec(SASRec):
     config_class: ClassVar[type[ModelConfig]] = DuoRecConfig
     summary: ClassVar[str] = "SASRec, contrasting states under dropout and same targets"
     paper: ClassVar[str | None] = "Qiu et al. 2022"
-    cost: ClassVar[str] = "about 5 as published, one target a history"
+    cost: ClassVar[str] = "3 to 25, one target a history; 1.4 where it is shared"
 
     def __init__(self, config: DuoRecConfig, num_items: int):
         super().__init__(config, num_items)
