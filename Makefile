@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := install
-.PHONY: install demo test lint format type docs report bench constraints clean help
+.PHONY: install demo test lint format type docs report bench bench-peers constraints clean help
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -50,15 +50,20 @@ format: install ## put the code in order
 type: install ## check the types of src/
 	@$(BIN)/pyright
 
-docs: install ## check links, figures and the paper-to-code map, and that the studies' pages are up to date
+docs: install ## check links, figures and the paper-to-code map, and that built pages are up to date
 	@$(BIN)/python docs/check.py
+	@$(BIN)/python -m benchmarks page --check
 	@for study in $(wildcard studies/*.toml); do $(BIN)/seqdiffrec report $$study --check || exit 1; done
 
-report: install ## build the pages of docs/study and their plots from results/
+report: install ## build the pages of docs/study, docs/benchmarks.md and their plots from the records
+	@$(BIN)/python -m benchmarks page
 	@for study in $(wildcard studies/*.toml); do $(BIN)/seqdiffrec report $$study || exit 1; done
 
 bench: install ## time the code
 	@$(BIN)/python -m benchmarks
+
+bench-peers: install ## make the environments of the other libraries that training and quality are timed beside
+	@$(BIN)/python -m benchmarks setup
 
 constraints: install ## write the versions that .venv holds into constraints.txt
 	@{ sed -n '/^#/p' constraints.txt; \
@@ -71,5 +76,5 @@ clean: ## remove .venv, caches and build outputs; runs/ stays
 	find src tests docs benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf 'make %-12s %s\n' "$$name" "$$text"; done

@@ -1,94 +1,102 @@
-"""Run the benchmarks, print a table each, and keep the figures with --save."""
+"""Time the code, beside other libraries where they are set up; print a table each, and keep the figures with --save."""
 
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks import ranking_speed, request_speed, training_speed
+from benchmarks import growth, quality, ranking_speed, request_speed, training_speed
 from benchmarks.machine import describe
-from benchmarks.pairs import LEAST_ROUNDS
-from benchmarks.workload import load
+from benchmarks.page import RESULTS, add_page_arguments, run_page
+from benchmarks.peers.environments import FOLDER, PEERS, set_up
+from benchmarks.tables import command, show
+from benchmarks.workers import BenchmarkError
+from benchmarks.workload import SIZE
+from seqdiffrec.data import DataError
 from seqdiffrec.data.datasets import DATA_ROOT_VARIABLE
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.models.device import pick_device
+from seqdiffrec.models.settings import SettingError
 
-NAMES = ("training", "ranking", "requests")
-RESULTS = Path(__file__).parent / "results"
-
-
-def main() -> None:
-    """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", nargs="?", choices=NAMES, help="one benchmark; all without")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/NAME.json")
-    parser.add_argument("--data-root", default=os.environ.get(DATA_ROOT_VARIABLE), help="folder with Beauty")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
-    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often the systems take turns")
-    parser.add_argument("--steps", type=int, default=20, help="training steps of a system in a round")
-    parser.add_argument("--cases", type=int, help="rank the first so many test cases only")
-    parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
-    parser.add_argument("--worker", metavar="SYSTEM", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    workload = load(options.data_root)
-    if options.worker:
-        training_speed.work(workload, options.precision, options.steps, options.worker)
-        return
-    for name in [options.name] if options.name else NAMES:
-        record = {"benchmark": name, "command": command(name), **describe(pick_device("auto")), "data": workload.source}
-        if name == "training":
-            data = ["--data-root", options.data_root] if options.data_root else []
-            record |= training_speed.run(
-                precision=options.precision, steps=options.steps, rounds=options.rounds, data_arguments=data
-            )
-        elif name == "requests":
-            record |= request_speed.run(requests=options.requests) | {"data": "random histories"}
-        else:
-            record |= ranking_speed.run(workload, rounds=options.rounds, num_cases=options.cases)
-        show(record)
-        if options.save:
-            RESULTS.mkdir(exist_ok=True)
-            replace_file(RESULTS / f"{name}.json", json.dumps(record, indent=2).encode() + b"\n")
+BENCHMARKS: dict[str, ModuleType] = {
+    "training": training_speed,
+    "ranking": ranking_speed,
+    "requests": request_speed,
+    "quality": quality,
+    "growth": growth,
+}
+# What runs without a name: minutes, where the others take hours.
+SHORT = ("training", "ranking", "requests")
 
 
-def command(name: str) -> str:
-    """What to type for this benchmark again; without the data root, which is a place on one machine."""
-    shown = [word for word in sys.argv[1:] if word not in NAMES]
-    if "--data-root" in shown:
-        place = shown.index("--data-root")
-        shown[place + 1 : place + 2] = ["DIR"]
-    return shlex.join(["python", "-m", "benchmarks", name, *shown])
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, print; the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        return max(main([name, *words]) for name in SHORT)
+    options = make_parser().parse_args(words)
+    try:
+        return options.carry_out(options, words)
+    except (BenchmarkError, DataError, SettingError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
-def show(record: dict[str, Any]) -> None:
-    """Print a record as a table; a figure with a spread is its median, then least to greatest."""
-    table = Table(title=f"{record['benchmark']}, on {record['data']}", title_justify="left")
-    columns = list(next(iter(record["rows"].values())))
-    for column in ("", *columns):
-        table.add_column(column.replace("_", " "), justify="right" if column else "left")
-    for name, row in record["rows"].items():
-        table.add_row(name, *(shown(row[column]) for column in columns))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    facts = {"settings": record["settings"], **record["machine"], "revision": record["revision"]}
-    if "matmul_gflop_per_second" in record:
-        facts["float32 matmul"] = f"{record['matmul_gflop_per_second']} GFLOP/s"
-    console.print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n", highlight=False, soft_wrap=True)
+def make_parser() -> argparse.ArgumentParser:
+    """A subcommand for each benchmark, and those that set up and show."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"Without a name: {', '.join(SHORT)}. What is measured and how: docs/benchmarks.md.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+    setup = commands.add_parser("setup", help="make an environment of its own for each of the other libraries")
+    setup.description = (
+        "Makes an environment of its own for each peer and installs the pinned versions of benchmarks/peers/NAME.txt. "
+        "What is there already is left as it is. Some minutes and 1.5 GB on disk each."
+    )
+    setup.add_argument("names", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; all without")
+    setup.add_argument(
+        "--environments", type=Path, default=FOLDER, metavar="DIR", help="folder to put them in; default build/peers"
+    )
+    setup.add_argument("--python", help="the interpreter to make them with; default: the first that will do")
+    setup.set_defaults(carry_out=run_setup)
+    for name, module in BENCHMARKS.items():
+        assert module.__doc__ is not None
+        one = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
+        one.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}.json")
+        one.add_argument("--data-root", default=os.environ.get(DATA_ROOT_VARIABLE), help="folder with the datasets")
+        one.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+        one.add_argument("--hidden-size", type=int, default=SIZE["hidden_size"], help="less than %(default)s for a try")
+        module.add_arguments(one)
+        one.set_defaults(carry_out=run_benchmark, name=name, module=module)
+    page = commands.add_parser("page", help="build the tables and plots of docs/benchmarks.md from the results")
+    add_page_arguments(page)
+    page.set_defaults(carry_out=run_page)
+    return parser
 
 
-def shown(value: Any) -> str:
-    """A number, or a median with its spread; three digits that count."""
-    if isinstance(value, dict):
-        median, least, greatest = (f"{float(f'{value[name]:.3g}'):,.10g}" for name in ("median", "least", "greatest"))
-        return f"{median} ({least} to {greatest})"
-    return str(value)
+def run_setup(options: argparse.Namespace, words: list[str]) -> int:
+    """Make environments."""
+    unknown = [name for name in options.names if name not in PEERS]
+    if unknown:
+        raise BenchmarkError(f"there is no peer {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    return 0 if set_up(options.names or list(PEERS), options.environments, options.python) else 1
+
+
+def run_benchmark(options: argparse.Namespace, words: list[str]) -> int:
+    """Time, print, keep."""
+    options.size = {**SIZE, "hidden_size": options.hidden_size}
+    record = {"benchmark": options.name, "command": command(words), **describe(pick_device("auto"))}
+    record |= options.module.run(options)
+    show(record)
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        replace_file(RESULTS / f"{options.name}.json", json.dumps(record, indent=2).encode() + b"\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,6 @@
-"""What the machine is, how fast it multiplies, and what a process takes of its memory."""
+"""What the machine is, how much memory it has left, and how fast it multiplies."""
 
 import os
-import resource
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -10,6 +8,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.process import finish
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 
@@ -27,12 +26,6 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def finish(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9) -> float:
     """FLOP/s of a product of two float32 matrices, size x size: the median of some, after a warm-up."""
     left, right = torch.randn(2, size, size, device=device)
@@ -40,18 +33,15 @@ def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9) -> flo
     for _ in range(repeats + 2):
         started = time.perf_counter()
         left @ right
-        finish(device)
+        finish()
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / median(seconds[2:])
 
 
-def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held at once: of the GPU's memory, or of the machine's without one."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would count what the parent held before it started this process
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def available_memory() -> int | None:
+    """Bytes that a new process could take without others being pushed out; None where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024

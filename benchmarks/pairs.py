@@ -1,5 +1,6 @@
 """Fair timing on a machine whose speed drifts: the systems take turns, and are compared within one turn only."""
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ Task = Callable[[], int]
 """Does one lap of a system's work, to the end, and says how many units (targets, cases) it did."""
 
 LEAST_ROUNDS = 5
+
+
+def add_rounds(parser: argparse.ArgumentParser) -> None:
+    """How many rounds."""
+    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="how often the systems take turns")
 
 
 @dataclass(frozen=True)

@@ -1,62 +1,76 @@
-"""Seconds of the full-ranking test of Beauty, with 1 and with 10 noise draws, on untrained models of the paper's size.
+"""Seconds of a full-ranking test, with 1 and with 10 noise draws, on untrained models of the paper's size.
 
-What training teaches does not change the time. SASRec draws no noise and is the reference.
+The test sets of Beauty and, where the data root has it, ML-1M. What training teaches does not change the time. Each
+system has a process of its own; they take turns. SASRec draws no noise and is the reference.
 """
 
+import argparse
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from benchmarks.machine import finish
-from benchmarks.pairs import Spread, ratios, take_turns
-from benchmarks.workload import SIZE, Workload, models
-from seqdiffrec.data.split import Cases
-from seqdiffrec.evaluation import rank_targets
-from seqdiffrec.models import SequenceModel
-from seqdiffrec.models.device import pick_device
+from benchmarks.own_worker import MODULE
+from benchmarks.pairs import Spread, add_rounds, ratios, take_turns
+from benchmarks.training_speed import common_spec
+from benchmarks.workers import Worker, kept
+from benchmarks.workload import SYSTEMS, Workload, load
 
 SEEDS = (1, 10)
 REFERENCE = "SASRec"
+DATASETS = ("beauty", "ml-1m")
 WARM_UP_CASES = 512
 
 
-def ranker(model: SequenceModel, cases: Cases, num_seeds: int, device: torch.device) -> Callable[[], int]:
-    """A lap: rank all cases, and return their number."""
-
-    def lap() -> int:
-        rank_targets(lambda histories: model.predict_histories(histories, num_seeds), cases, model.num_items)
-        finish(device)
-        return len(cases)
-
-    return lap
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    add_rounds(parser)
+    parser.add_argument("--cases", type=int, help="rank the first so many test cases only")
+    parser.add_argument(
+        "--datasets", nargs="+", choices=DATASETS, help="default: those of the data root; made-up ones without"
+    )
 
 
-def first(cases: Cases, count: int) -> Cases:
-    """The first so many cases."""
-    return Cases(cases.users[:count], cases.histories.select(slice(count)), cases.targets[:count])
+def ranker(worker: Worker, seeds: int, cases: int | None) -> Callable[[], int]:
+    """A lap: rank the test cases, and return their number."""
+    return lambda: worker.ask("rank", part="test", seeds=seeds, cases=cases, list_ranks=False)["cases"]
 
 
-def run(load: Workload, *, rounds: int, num_cases: int | None) -> dict[str, Any]:
-    """Time all systems on the test cases, or on the first ``num_cases`` of them."""
-    device = pick_device("auto")
-    cases = load.split.test if num_cases is None else first(load.split.test, num_cases)
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time all systems on the test cases of each dataset, or on the first ``--cases`` of them."""
+    names = options.datasets or (DATASETS if options.data_root else DATASETS[:1])
+    loads = {name: load(options.data_root, name) for name in names}
+    rows: dict[str, Any] = {}
+    for name, load_ in loads.items():
+        rows |= {f"{name}, {label}": row for label, row in run_on(load_, options).items()}
+    settings = {**options.size, "cases": options.cases or "all", "block_size": 256, "rounds": options.rounds}
+    data = "; ".join(load_.source for load_ in loads.values())
+    return {"data": data, "settings": settings, "reference": REFERENCE, "rows": rows}
+
+
+def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """A row for each system and number of draws."""
     tasks: dict[str, Callable[[], int]] = {}
-    for name, model in models(load.num_items).items():
-        model.to(device)
-        ranker(model, first(cases, WARM_UP_CASES), 1, device)()
-        for seeds in (1,) if name == REFERENCE else SEEDS:
-            label = name if name == REFERENCE else f"{name}, {seeds} seed{'s' * (seeds > 1)}"
-            tasks[label] = ranker(model, cases, seeds, device)
-    laps = take_turns(tasks, rounds)
-    against = ratios(laps, REFERENCE)
-    rows = {
-        name: {
-            "seconds": vars(Spread.of([lap.seconds for lap in own])),
-            "cases_per_second": vars(Spread.of([lap.rate for lap in own])),
-            "times_reference": vars(against[name]),
+    with TemporaryDirectory() as folder, kept() as workers:
+        load_.log.write(Path(folder) / "log.npz")
+        spec = common_spec(Path(folder) / "log.npz", options)
+        for name in SYSTEMS:
+            for seeds in (1,) if name == REFERENCE else SEEDS:  # each its own process, so that memory is its own
+                label = name if name == REFERENCE else f"{name}, {seeds} seed{'s' * (seeds > 1)}"
+                worker = Worker(label, MODULE, {**spec, "model": name}, threads=torch.get_num_threads())
+                workers[label] = worker
+                ranker(worker, seeds, min(WARM_UP_CASES, options.cases or WARM_UP_CASES))()
+                tasks[label] = ranker(worker, seeds, options.cases)
+        laps = take_turns(tasks, options.rounds)
+        against = ratios(laps, REFERENCE)
+        return {
+            name: {
+                "seconds": vars(Spread.of([lap.seconds for lap in own])),
+                "cases_per_second": vars(Spread.of([lap.rate for lap in own])),
+                "times_reference": vars(against[name]),
+                "peak_memory_mib": round(workers[name].told["peak"] / 2**20),
+            }
+            for name, own in laps.items()
         }
-        for name, own in laps.items()
-    }
-    settings = {**SIZE, "cases": len(cases), "block_size": 256, "rounds": rounds}
-    return {"settings": settings, "reference": REFERENCE, "rows": rows}

@@ -1,67 +1,135 @@
-"""Milliseconds of one request: the top 10 after a history of 49 items, in process, on untrained models of paper size.
+"""Milliseconds of one request, and users a second in bulk: the top 10 after a history of 49 items, untrained models.
 
-The systems take turns request by request. SASRec draws no noise and is the reference.
+Each system has a process of its own; they take turns request by request. SASRec draws no noise and is the reference.
+Models are as the recipes `plus` have them. Where a catalogue is so big that the two models do not fit the machine's
+memory together, they are asked one after the other; where a model does not fit with its cosine output, which keeps a
+second copy of the table, it scores by the plain product, which takes the same number of operations; where that does not
+fit either, its row says so.
 """
 
-import time
+import argparse
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.machine import finish, peak_memory
-from benchmarks.workload import SIZE
-from seqdiffrec.data import Sequences
-from seqdiffrec.models import DiffRec, DiffRecConfig, SASRec, SASRecConfig, SequenceModel
-from seqdiffrec.models.device import pick_device
+from benchmarks.machine import available_memory
+from benchmarks.pairs import Spread, add_rounds, take_turns
+from benchmarks.request_worker import BLOCK, MODULE
+from benchmarks.workers import Worker, kept
+from seqdiffrec.models.device import has_bfloat16, pick_device
 
-CATALOGUES = (12_101, 100_000, 1_000_000)
+CATALOGUES = (12_101, 100_000, 1_000_000, 10_000_000)
 TOP = 10
 REFERENCE = "SASRec"
+# Each system's model and noise draws.
+SYSTEMS = {
+    REFERENCE: (REFERENCE, 1),
+    "DiffRec, 1 seed": ("DiffRec shared_history", 1),
+    "DiffRec, 10 seeds": ("DiffRec shared_history", 10),
+}
+ADDITIONS = {"seen_bias": True, "filter_share": 0.5}
 WARM_UP = 5
+# What a process needs besides its tables: torch, and the scores of ten draws.
+BESIDES = 2**30
+SHARE_OF_MEMORY = 0.9
 
 
-def systems(num_items: int) -> dict[str, tuple[SequenceModel, int]]:
-    """Each system's model and noise draws; DiffRec as the recipes `plus` have it."""
-    additions = {"cosine_output": True, "seen_bias": True, "filter_share": 0.5}
-    config = DiffRecConfig(**SIZE, **additions, tied_output=True, attention="shared_history", history_skip=True)
-    diffrec = DiffRec(config, num_items).eval()
-    sasrec = SASRec(SASRecConfig(**SIZE, **additions), num_items).eval()
-    return {REFERENCE: (sasrec, 1), "DiffRec, 1 seed": (diffrec, 1), "DiffRec, 10 seeds": (diffrec, 10)}
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    add_rounds(parser)
+    parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
+    parser.add_argument("--catalogues", type=int, nargs="+", default=CATALOGUES, metavar="ITEMS")
+    parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 
 
-def request(model: SequenceModel, num_seeds: int, history: Sequences, allowed: torch.Tensor) -> float:
-    """Seconds of one request."""
-    started = time.perf_counter()
-    model.top_of_histories(history, TOP, allowed, filter_viewed=True, num_seeds=num_seeds)
-    finish(allowed.device)
-    return time.perf_counter() - started
+def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool) -> int:
+    """Bytes that a model needs: the table in float32, its directions, its copy in bfloat16, and scores of ten draws."""
+    each = hidden_size * (4 + 4 * cosine + 2 * rough) + 10 * (2 + 4) + 20
+    return num_items * each + BESIDES
 
 
-def run(*, requests: int) -> dict[str, Any]:
-    """Time all systems on ``requests`` requests each, for each size of the catalogue."""
-    device = pick_device("auto")
+def bulk_users(num_items: int, most: int) -> int:
+    """Users asked for in bulk: fewer the bigger the catalogue, since the time grows with it."""
+    return min(most, max(8, 25_000_000 // num_items))
+
+
+def plan(num_items: int, memory: int | None, hidden_size: int, rough: bool) -> tuple[bool, bool, int]:
+    """Whether the two models run side by side, with a cosine output, and the bytes that one needs; see above."""
+    need = {flag: needed(num_items, cosine=flag, hidden_size=hidden_size, rough=rough) for flag in (True, False)}
+    have = float("inf") if memory is None else SHARE_OF_MEMORY * memory
+    cosine = need[True] <= have
+    return 2 * need[cosine] <= have, cosine, need[cosine]
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time all systems on ``--requests`` requests each, for each size of the catalogue."""
     rows: dict[str, dict[str, Any]] = {}
-    for num_items in CATALOGUES:
-        found = systems(num_items)
-        for model, _ in found.values():
-            model.to(device)
-        rng, allowed = np.random.default_rng(0), torch.ones(num_items, dtype=torch.bool, device=device)
-        length = SIZE["max_length"] - 1
-        seconds: dict[str, list[float]] = {name: [] for name in found}
-        for _ in range(WARM_UP + requests):
-            items = rng.integers(1, num_items + 1, length).astype(np.int32)
-            history = Sequences(items, np.array([0]), np.array([length]))
-            for name, (model, num_seeds) in found.items():
-                seconds[name].append(request(model, num_seeds, history, allowed))
-        for name, own in seconds.items():
-            base = np.array(seconds[REFERENCE][WARM_UP:])
-            kept = np.array(own[WARM_UP:])
-            rows[f"{num_items:,} items, {name}"] = {
-                "p50_ms": round(1e3 * float(np.percentile(kept, 50)), 2),
-                "p99_ms": round(1e3 * float(np.percentile(kept, 99)), 2),
-                "times_reference": round(float(np.median(kept / base)), 3),
-                "peak_memory_mib": peak_memory(device) >> 20,
+    rough = has_bfloat16(pick_device("auto"))
+    for num_items in options.catalogues:
+        memory = available_memory()
+        together, cosine, need = plan(num_items, memory, options.hidden_size, rough)
+        if memory is not None and need > SHARE_OF_MEMORY * memory:
+            said = f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
+            rows[f"{num_items:,} items"] = {"output": said}
+            continue
+        models = list(dict.fromkeys(model for model, _ in SYSTEMS.values()))
+        found: dict[str, dict[str, Any]] = {}
+        for group in [models] if together else [[model] for model in models]:
+            found |= ask(num_items, group, cosine, options)
+        base = np.array(found[REFERENCE]["seconds"])
+        for name, row in found.items():
+            row["times_reference"] = round(float(np.median(np.array(row.pop("seconds")) / base)), 3)
+            row["output"] = "cosine" if cosine else "product"
+            row["turns"] = "taken" if together else "one after the other"
+            rows[f"{num_items:,} items, {name}"] = row
+    settings = {
+        **options.size,
+        **ADDITIONS,
+        "top": TOP,
+        "history": options.size["max_length"] - 1,
+        "requests": options.requests,
+    }
+    settings |= {"bulk_block": BLOCK, "rounds": options.rounds}
+    return {"data": "random histories", "settings": settings, "reference": REFERENCE, "rows": rows}
+
+
+def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The figures of all systems over these models, in turns."""
+    with kept() as workers:
+        for model in models:
+            more = {} if model == REFERENCE else {"history_skip": True}
+            spec = {"model": model, "num_items": num_items, "size": options.size, "top": TOP}
+            spec["settings"] = {**ADDITIONS, **more, "cosine_output": cosine}
+            workers[model] = Worker(f"{model}, {num_items:,} items", MODULE, spec, threads=torch.get_num_threads())
+        systems = {name: system for name, system in SYSTEMS.items() if system[0] in models}
+        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        for number in range(WARM_UP + options.requests):
+            for name, (model, seeds) in systems.items():
+                seconds[name].append(workers[model].ask("request", number=number, seeds=seeds)["seconds"])
+        users = bulk_users(num_items, options.bulk)
+        tasks = {name: bulk(workers[model], users, seeds) for name, (model, seeds) in systems.items()}
+        laps = take_turns(tasks, options.rounds)
+        return {
+            name: {
+                "seconds": seconds[name][WARM_UP:],
+                "p50_ms": round(1e3 * float(np.percentile(seconds[name][WARM_UP:], 50)), 2),
+                "p99_ms": round(1e3 * float(np.percentile(seconds[name][WARM_UP:], 99)), 2),
+                "times_reference": None,
+                "bulk_users": users,
+                "bulk_users_per_second": vars(Spread.of([lap.rate for lap in laps[name]])),
+                "peak_memory_mib": round(workers[model].told["peak"] / 2**20),
             }
-    settings = {**SIZE, "top": TOP, "history": SIZE["max_length"] - 1, "requests": requests}
-    return {"settings": settings, "reference": REFERENCE, "rows": rows}
+            for name, (model, _) in systems.items()
+        }
+
+
+def bulk(worker: Worker, users: int, seeds: int) -> Callable[[], int]:
+    """A lap: the lists of so many users."""
+
+    def lap() -> int:
+        worker.ask("request", number=0, seeds=seeds, users=users)
+        return users
+
+    return lap

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import request_speed
-from benchmarks.__main__ import command, shown
 from benchmarks.operations import padded_work, training_flop, work_of
+from benchmarks.own_worker import OwnSystem, batches
 from benchmarks.padded_sasrec import PaddedSASRec, padded
 from benchmarks.pairs import Lap, ratios, take_turns
-from benchmarks.training_speed import TrainerLap, batches
+from benchmarks.protocol import Log
+from benchmarks.tables import command, shown
 from benchmarks.workload import Workload, generated
-from seqdiffrec.data import Cases, Sequences, Split
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models import DiffRec, DiffRecConfig, SASRec, SASRecConfig
 from seqdiffrec.training import TrainingConfig
@@ -131,47 +130,53 @@ def as_torch_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def log_of(lengths: list[int]) -> Log:
+    items = np.random.default_rng(0).integers(1, NUM_ITEMS + 1, sum(lengths)).astype(np.int32)
+    return Log(items, np.concatenate([[0], np.cumsum(lengths)]), NUM_ITEMS)
+
+
 @pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
-def test_a_lap_trains_through_the_trainer(attention: str) -> None:
-    rng = np.random.default_rng(0)
-    items = rng.integers(1, NUM_ITEMS + 1, 40).astype(np.int32)
-    train = Sequences(items, np.arange(0, 40, 4), np.arange(4, 44, 4))
-    cases = Cases(np.arange(10), train, items[::4])
-    load = Workload(Split(train, cases, cases), NUM_ITEMS, "")
+def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: str) -> None:
+    split = Workload(log_of([6] * 10), "").split
     model = DiffRec(DiffRecConfig(**TINY, attention=attention), NUM_ITEMS)
     before = model.table.embedding.weight.detach().clone()
-    lap = TrainerLap(model, model.config, load, TrainingConfig(device="cpu"), steps=2)
-    assert lap() == 2 * 30  # 3 targets in each of 10 sequences, all in one batch, for two epochs
-    expected = next(batches(train, 6, shared=model.shares_history))
-    assert lap.flop == 2 * training_flop(work_of(model, expected), model.config, NUM_ITEMS)
+    system = OwnSystem(model, model.config, split, TrainingConfig(device="cpu"))
+    assert system.step() == 30  # 3 targets in each of 10 sequences, all in one batch
+    answer = system.rank()
+    assert answer["cases"] == 10 and all(1 <= rank <= NUM_ITEMS for rank in answer["ranks"])
+    assert system.rank(part="test", seeds=2, cases=4, list_ranks=False) == {"cases": 4}
+    assert model.training
+    assert system.step() == 30
+    expected = next(batches(split.train, 6, 256, shared=model.shares_history, seed=0))
+    assert system.flop == 2 * training_flop(work_of(model, expected), model.config, NUM_ITEMS)
     assert not torch.equal(model.table.embedding.weight, before)
 
 
 def test_the_made_up_log_has_the_size_and_the_lengths_of_beauty() -> None:
-    corpus = generated()
-    lengths = corpus.sequences().lengths
-    assert (corpus.num_users, corpus.num_items) == (22_363, 12_101)
+    log = generated()
+    lengths = np.diff(log.offsets)
+    assert (len(lengths), log.num_items) == (22_363, 12_101)
     assert lengths.mean() == pytest.approx(8.88, abs=0.1)  # 198,502 actions / 22,363 users
     assert np.median(lengths) == 6
     assert (lengths.min(), lengths.max()) == (5, pytest.approx(204, abs=40))
-    assert (corpus.items.min(), corpus.items.max()) == (1, corpus.num_items)
+    assert (log.items.min(), log.items.max()) == (1, log.num_items)
 
 
-def test_a_record_says_how_to_make_it_again_but_not_where_the_data_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--data-root", "/home/me/data", "training", "--save"])
-    assert command("training") == "python -m benchmarks training --data-root DIR --save"
+def test_made_up_logs_of_other_sizes() -> None:
+    log = generated(50, 7, length=12)
+    assert [len(row) for row in log.training] == [12] * 50 and set(log.items) == set(range(1, 8))
+    assert log.num_targets == 50 * 11
+
+
+@pytest.mark.parametrize("words", [["--data-root", "/home/me/data"], ["--data-root=/home/me/data"]])
+def test_a_record_says_how_to_make_it_again_but_not_where_the_data_lie(words: list[str]) -> None:
+    said = command(["training", *words, "--save"])
+    assert "home" not in said
+    assert said.replace("=", " ") == "python -m benchmarks training --data-root DIR --save"
 
 
 def test_figures_are_shown_with_three_digits_and_their_spread() -> None:
     assert shown({"median": 1234.5, "least": 0.012345, "greatest": 98765}) == "1,230 (0.0123 to 98,800)"
     assert shown(12.5) == "12.5"
-
-
-def test_requests_of_all_systems_and_catalogues(monkeypatch) -> None:
-    monkeypatch.setattr(request_speed, "CATALOGUES", (20, 30))
-    monkeypatch.setattr(request_speed, "SIZE", {**TINY, "max_length": 6})
-    record = request_speed.run(requests=3)
-    assert len(record["rows"]) == 6 and record["settings"]["history"] == 5
-    for name, row in record["rows"].items():
-        assert 0 < row["p50_ms"] <= row["p99_ms"]
-        assert (row["times_reference"] == 1) == name.endswith("SASRec")
+    assert shown(None) == "–"
+    assert shown(12_101) == "12,101"

@@ -1,0 +1,196 @@
+"""The benchmarks from their options to their records, with workers that only pretend to train."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import growth, quality, ranking_speed, request_speed, training_speed
+from benchmarks.__main__ import make_parser
+from benchmarks.machine import available_memory
+from benchmarks.own_worker import REFERENCE
+from benchmarks.protocol import Log
+from benchmarks.workers import WorkerError
+from benchmarks.workload import SIZE, generated
+
+TARGETS = {REFERENCE: 100, "SASRec": 400, "RecBole SASRec": 50, "RecTools SASRec": 200}
+
+
+class FakeWorker:
+    """Trains a set number of targets a step at a set rate; its list gets better with the targets it has seen."""
+
+    made: list["FakeWorker"]
+
+    def __init__(self, name: str, module: str, spec: dict[str, Any], **more: Any):
+        self.name, self.module, self.spec, self.more = name, module, spec, more
+        self.facts = {"batch": f"{spec.get('sequences', spec.get('rows'))} of something", "versions": {"peer": "1.0"}}
+        self.all_targets, self.told, self.ended = 0, dict[str, Any](), False
+        FakeWorker.made.append(self)
+
+    def __call__(self) -> int:
+        return self.ask("train", steps=self.more["steps"])["targets"]
+
+    def ask(self, order: str, **arguments: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = {"peak": 3 * 2**20}
+        if order == "train":
+            seconds = arguments.get("seconds", 1.0)
+            targets = int(TARGETS.get(self.name, 300) * seconds)
+            self.all_targets += targets
+            answer |= {"targets": targets, "seconds": seconds, "all_targets": self.all_targets}
+            answer |= {} if "peers" in self.module else {"flop": 10**6 * self.all_targets}
+        elif order == "rank":
+            # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
+            answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
+        else:
+            answer |= {"seconds": 0.002 * arguments["seeds"] * arguments.get("users", 1)}
+        self.told = answer
+        return answer
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeWorker.made = []
+    for module in (training_speed, quality, growth, request_speed, ranking_speed):
+        monkeypatch.setattr(module, "Worker", FakeWorker)
+    for module in (training_speed, quality):
+        monkeypatch.setattr(module, "load", lambda root: FakeLoad())
+    monkeypatch.setattr(training_speed, "matmul_rate", lambda device: 1e9)
+    monkeypatch.setattr(training_speed, "python_of", lambda name, folder: Path("python"))
+
+
+class FakeLoad:
+    log, source = generated(100, 30), "made up"
+
+
+def options(name: str, *words: str) -> argparse.Namespace:
+    parsed = make_parser().parse_args([name, *words])
+    parsed.size = SIZE
+    return parsed
+
+
+def test_training_beside_peers_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_speed, "ratios", fixed_ratios)
+    record = training_speed.run(options("training", "--peers", "recbole", "rectools", "--steps", "2"))
+    rows = record["rows"]
+    assert list(rows)[-5:] == [
+        "RecBole SASRec",
+        "RecBole BERT4Rec",
+        "RecBole GRU4Rec",
+        "RecTools SASRec",
+        "RecTools BERT4Rec",
+    ]
+    assert record["peer_versions"] == {"recbole": {"peer": "1.0"}, "rectools": {"peer": "1.0"}}
+    assert rows["SASRec"]["times_reference"] == {"median": 4} and rows["SASRec"]["times_recbole"] == {"median": 8}
+    assert rows["SASRec"]["mflop_per_target"] == 1 and rows["SASRec"]["peak_memory_mib"] == 3
+    assert rows["RecTools SASRec"]["mflop_per_target"] is None
+    by_name = {worker.name: worker for worker in FakeWorker.made}
+    mean = FakeLoad.log.num_targets / 100
+    assert by_name["RecTools SASRec"].spec["sequences"] == round(256 / mean)
+    assert by_name["RecTools BERT4Rec"].spec["sequences"] == 128
+    assert by_name["RecBole GRU4Rec"].spec["model"] == "GRU4Rec" and by_name["RecBole GRU4Rec"].spec["rows"] == 256
+    assert len({worker.more["threads"] for worker in FakeWorker.made}) == 1
+    assert all(worker.ended for worker in FakeWorker.made)
+
+
+def fixed_ratios(laps: Any, base: str) -> dict[str, Any]:
+    class Ratio:
+        def __init__(self, value: float):
+            self.median = value
+
+    units = {name: own[0].units for name, own in laps.items()}
+    return {name: Ratio(count / units[base]) for name, count in units.items()}
+
+
+def test_training_without_peers_has_no_columns_of_theirs() -> None:
+    record = training_speed.run(options("training"))
+    assert list(record["rows"]) == [REFERENCE, "DiffRec bidirectional", "DiffRec shared_history", "SASRec"]
+    assert "times_recbole" not in record["rows"]["SASRec"] and "notes" not in record
+
+
+def test_quality_stops_at_the_figure_or_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--peers", "recbole", "--systems", "SASRec", "--figure", "0.29", "--limit", "100"]
+    record = quality.run(options("quality", *words))
+    rows = record["rows"]
+    assert list(rows) == ["SASRec", "RecBole SASRec"]  # of the peers, SASRec alone
+    # 400 targets a second: 4 of 5 users at rank 7 after 10 seconds, 8 of 9 after 20, which is above 0.29.
+    own = rows["SASRec"]
+    assert own["curve"][0]["seconds"] == 10 and own["curve"][0]["ndcg"] == pytest.approx(4 / 5 / 3, abs=1e-5)
+    assert own["seconds"] == own["curve"][-1]["seconds"] == 20 and own["best_ndcg"] == pytest.approx(
+        8 / 9 / 3, abs=1e-5
+    )
+    assert own["epochs"] == round(8000 / FakeLoad.log.num_targets, 3)
+    slow = rows["RecBole SASRec"]
+    assert slow["seconds"] is None and slow["seconds_trained"] == 100 and slow["times_recbole"] is None
+    gaps = [b["seconds"] - a["seconds"] for a, b in zip(slow["curve"], slow["curve"][1:], strict=False)]
+    assert min(gaps[:-1]) >= 10 and slow["curve"][-1]["seconds"] == 100
+
+
+def test_growth_varies_one_size_at_a_time_and_says_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Small(FakeWorker):
+        def __init__(self, name: str, module: str, spec: dict[str, Any], **more: Any):
+            super().__init__(name, module, spec, **more)
+            made.append((spec["size"]["max_length"], Log.read(spec["data"]).num_items, spec["settings"]))
+
+        def ask(self, order: str, **arguments: Any) -> dict[str, Any]:
+            if self.spec["model"] == REFERENCE and self.spec["size"]["max_length"] == 20:
+                raise WorkerError("ended", "DefaultCPUAllocator: can't allocate memory: you tried ...")
+            return super().ask(order, **arguments)
+
+    monkeypatch.setattr(growth, "Worker", Small)
+    record = growth.run(options("growth", "--axes", "length", "--values", "10", "20", "--laps", "2"))
+    assert list(record["rows"])[:2] == [f"length 10, {REFERENCE}", "length 10, DiffRec bidirectional"]
+    assert {length for length, _, _ in made} == {10, 20} and all(items == 12_101 for _, items, _ in made)
+    row = record["rows"]["length 20, SASRec"]
+    assert row["value"] == 20 and row["laps"] == 2 and row["targets_per_second"]["median"] == 300
+    assert record["rows"][f"length 20, {REFERENCE}"]["peak_memory_mib"].startswith("more than ")
+    made.clear()
+    rows = growth.run(options("growth", "--axes", "catalogue", "--values", "100000"))["rows"]
+    assert "catalogue 100,000, SASRec, sampled loss" in rows and f"catalogue 100,000, {REFERENCE}" in rows
+    assert {"loss": "sampled"} in [settings for _, _, settings in made] and {items for _, items, _ in made} == {100_000}
+
+
+def test_growth_does_not_hide_other_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **more: Any) -> None:
+        raise WorkerError("ended", "TypeError: not a model")
+
+    monkeypatch.setattr(growth, "Worker", broken)
+    with pytest.raises(WorkerError, match="not a model"):
+        growth.run(options("growth", "--axes", "threads"))
+    with pytest.raises(ValueError, match="of one axis"):
+        growth.run(options("growth", "--values", "3"))
+
+
+def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    gib = 2**30
+    monkeypatch.setattr(request_speed, "available_memory", lambda: 20 * gib)
+    monkeypatch.setattr(request_speed, "has_bfloat16", lambda device: True)
+    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16"))
+    rows = record["rows"]
+    small, big = rows["12,101 items, DiffRec, 10 seeds"], rows["10,000,000 items, DiffRec, 10 seeds"]
+    assert small["p50_ms"] == small["p99_ms"] == 20 and small["times_reference"] == 10
+    assert (small["output"], small["turns"], small["bulk_users"]) == ("cosine", "taken", 16)
+    assert (big["output"], big["turns"], big["bulk_users"]) == ("product", "one after the other", 8)
+    specs = [worker.spec for worker in FakeWorker.made if worker.spec["num_items"] == 10_000_000]
+    assert [spec["settings"]["cosine_output"] for spec in specs] == [False, False]
+    monkeypatch.setattr(request_speed, "available_memory", lambda: 8 * gib)
+    record = request_speed.run(options("requests", "--catalogues", "10000000"))
+    assert record["rows"] == {"10,000,000 items": {"output": "needs 16 GiB, there are 8"}}
+
+
+def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking_speed, "load", lambda root, name: FakeLoad())
+    record = ranking_speed.run(options("ranking", "--datasets", "beauty", "ml-1m"))
+    assert len(record["rows"]) == 10 and len(FakeWorker.made) == 10
+    row = record["rows"]["ml-1m, DiffRec bidirectional, 10 seeds"]
+    assert row["peak_memory_mib"] == 3 and row["cases_per_second"]["median"] > 0
+
+
+def test_memory_of_the_machine_is_told_where_the_system_does() -> None:
+    found = available_memory()
+    assert found is None or found > 2**24
