@@ -105,8 +105,8 @@ def filled(name: str, record: Record, plots: list[Plot]) -> str:
     said = (
         f"[Record](../benchmarks/results/{name}.json): `{record['command']}`, on {record['data']}. "
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} threads, {machine['device']}, "
-        f"load before the run {machine['load_before']}; Python {versions['python']}, torch {versions['torch']}, revision "
-        f"`{(record['revision'] or 'unknown')[:10]}`.{f' Peers: {peers}.' if peers else ''}"
+        f"load before the run {machine['load_before']}; Python {versions['python']}, torch {versions['torch']}, "
+        f"revision `{(record['revision'] or 'unknown')[:10]}`.{f' Peers: {peers}.' if peers else ''}"
     )
     lines = [line for plot in plots for line in (f"![{plot.alt}]({IMAGES.as_posix()}/{plot.name}.svg)", "")]
     # Right before the table: docs/check.py looks for a figure's record there.
