@@ -189,6 +189,17 @@ def test_resume_refuses_another_run(train, csv, at_step, refused, data, changes,
     assert files_in(Path("run")) == before
 
 
+def test_a_run_that_is_older_than_a_setting_had_its_default(train, csv, at_step, refused):
+    at_step(1, lambda: signal.raise_signal(signal.SIGINT))
+    assert train(csv, epochs=2).code == 130
+    path = Path("run/run.json")
+    record = json.loads(path.read_text())
+    del record["settings"]["model_settings"]["label_smoothing"], record["settings"]["training"]["weight_decay"]
+    path.write_text(json.dumps(record))
+    refused(train(csv, "--resume", "--set", "model.label_smoothing=0.1", epochs=2), "label_smoothing = 0.0, not 0.1")
+    assert train(csv, "--resume", epochs=2).code == 0
+
+
 @pytest.mark.parametrize("model", ["diffrec", "popularity"])
 def test_resume_of_a_finished_run_is_refused(train, csv, refused, model, finished):
     assert train(csv, model=model).code == 0

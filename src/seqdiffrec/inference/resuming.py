@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from seqdiffrec.data import Dataset
+from seqdiffrec.models import find_model
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.training import RunError, RunFolder
+from seqdiffrec.training import RunError, RunFolder, TrainingConfig
 
 
 def run_to_resume(out: str | Path | None, data: Dataset, mine: dict[str, Any]) -> RunFolder:
@@ -28,11 +29,15 @@ def run_to_resume(out: str | Path | None, data: Dataset, mine: dict[str, Any]) -
     # More epochs or patience than planned may be asked of a run that is cut, unless the learning rate falls over the
     # epochs; all else would mix two runs.
     free = ("epochs", "patience") if mine["training"]["decay"] == "constant" else ("patience",)
+    config_class = find_model(mine["model"]).config_class
+    fields = {"model_settings": config_class.model_fields, "training": TrainingConfig.model_fields}
     for part in ("model_settings", "training"):
         for name in mine[part]:
-            if mine[part][name] != theirs[part].get(name) and name not in free:
+            # A setting that is newer than the run had its default then: what was there before it.
+            begun_with = theirs[part].get(name, fields[part][name].default)
+            if mine[part][name] != begun_with and name not in free:
                 raise RunError(
-                    f"{run.path} was started with {name} = {theirs[part].get(name)!r}, not {mine[part][name]!r}; "
+                    f"{run.path} was started with {name} = {begun_with!r}, not {mine[part][name]!r}; "
                     "resume it with its own settings, or start a new run"
                 )
     return run
