@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     load_ = load(options.data_root)
     threads = torch.get_num_threads()
     rows: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
     with TemporaryDirectory() as folder:
         load_.log.write(Path(folder) / "log.npz")
         spec = common_spec(Path(folder) / "log.npz", options)
@@ -100,9 +101,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 worker = workers[name] = make()
                 curve = train_until(worker, options.figure, options.limit, load_.log.num_targets)
                 rows[name] = row(curve, options.figure, worker)
+                versions |= {name: worker.facts["versions"]} if "versions" in worker.facts else {}
     base = rows.get(OTHER_REFERENCE, {}).get("seconds")
     for own in rows.values():
         own["times_recbole"] = round(base / own["seconds"], 2) if base and own["seconds"] else None
     settings = {**options.size, "batch_targets": BATCH_TARGETS, "figure": options.figure, "limit": options.limit}
     settings |= {"seed": 0, "bfloat16": use_bfloat16(options.precision, pick_device("auto"))}
-    return {"data": load_.source, "settings": settings, "rows": rows, "notes": NOTES}
+    record = {"data": load_.source, "settings": settings, "rows": rows, "notes": NOTES}
+    return record | ({"peer_versions": versions} if versions else {})

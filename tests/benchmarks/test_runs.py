@@ -24,7 +24,8 @@ class FakeWorker:
 
     def __init__(self, name: str, module: str, spec: dict[str, Any], **more: Any):
         self.name, self.module, self.spec, self.more = name, module, spec, more
-        self.facts = {"batch": f"{spec.get('sequences', spec.get('rows'))} of something", "versions": {"peer": "1.0"}}
+        self.facts: dict[str, Any] = {"batch": f"{spec.get('sequences', spec.get('rows'))} of something"}
+        self.facts |= {"versions": {"peer": "1.0"}} if "peers" in module else {}
         self.all_targets, self.told, self.ended = 0, dict[str, Any](), False
         FakeWorker.made.append(self)
 
@@ -123,6 +124,7 @@ def test_quality_stops_at_the_figure_or_at_the_limit(monkeypatch: pytest.MonkeyP
         8 / 9 / 3, abs=1e-5
     )
     assert own["epochs"] == round(8000 / FakeLoad.log.num_targets, 3)
+    assert record["peer_versions"] == {"RecBole SASRec": {"peer": "1.0"}}
     slow = rows["RecBole SASRec"]
     assert slow["seconds"] is None and slow["seconds_trained"] == 100 and slow["times_recbole"] is None
     gaps = [b["seconds"] - a["seconds"] for a, b in zip(slow["curve"], slow["curve"][1:], strict=False)]
