@@ -196,3 +196,10 @@ def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: 
 def test_memory_of_the_machine_is_told_where_the_system_does() -> None:
     found = available_memory()
     assert found is None or found > 2**24
+
+
+def test_a_training_is_looked_at_less_often_the_longer_it_lasts() -> None:
+    curve = quality.train_until(FakeWorker("SASRec", "own", {"rows": 1}), 1.0, 200, targets_an_epoch=100)
+    seconds = [point["seconds"] for point in curve]
+    assert seconds[:9] == [10, 20, 30, 40, 50, 60, 70, 80, 90] and seconds[9:11] == [101.25, 113.91]
+    assert seconds[-1] == 200 and curve[-1]["epochs"] == pytest.approx(800, abs=1)
