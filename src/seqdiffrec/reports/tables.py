@@ -122,10 +122,15 @@ def _paired(outcome: Outcome, base: Outcome) -> str:
 
 
 def pairs_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
-    """Each row that has ranks against the default and SASRec, over users. Empty where no two rows have ranks."""
+    """Each row that has ranks, over users, against the default, SASRec and the best without diffusion by validation.
+
+    Empty where no two rows have ranks.
+    """
     ranked = [outcome for outcome in outcomes if outcome.ranks]
     opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
     opponents += [outcome for outcome in ranked if outcome.kind()[0] == "sasrec"][:1]
+    others = [outcome for outcome in ranked if outcome.kind()[0] != "diffrec"]
+    opponents += sorted(others, key=_validated)[-1:]
     rows: list[list[str]] = []
     done: set[frozenset[str]] = set()
     for outcome in ranked:
