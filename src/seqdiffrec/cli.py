@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_fit import fit_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
@@ -32,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 data_app = typer.Typer(no_args_is_help=True, help="Fetch, look at and prepare data.")
 app.add_typer(data_app, name="data")
 app.add_typer(results_app)
+app.add_typer(fit_app)
 
 
 def _version(asked: bool) -> None:

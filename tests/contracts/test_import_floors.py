@@ -23,10 +23,10 @@ FLOORS = (
     ("inference",),
     ("serving", "distributed", "reports"),
     ("config",),
-    ("studies",),
+    ("studies", "fitting"),
     ("show",),
     ("demo", "cli_options"),
-    ("cli_results",),
+    ("cli_results", "cli_fit"),
     ("cli",),
     ("__main__",),
 )

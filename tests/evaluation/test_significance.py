@@ -12,6 +12,7 @@ from seqdiffrec.evaluation import Ranks, hit_rate, mrr, ndcg, write_ranks
 from seqdiffrec.evaluation.significance import (
     Comparison,
     mean_and_spread,
+    mean_interval,
     paired_bootstrap,
     paired_ranks,
     pooled_spread,
@@ -50,6 +51,18 @@ def test_interval_against_scipy():
     # For 400 users the means are close to normal, so is the p-value to that of z.
     z = abs(found.difference) / expected.standard_error
     assert 0.01 < found.p_value == pytest.approx(2 * stats.norm.sf(z), abs=0.01)
+
+
+def test_the_interval_of_a_mean_against_scipy():
+    ranks = ranks_of(300, 5, 12)
+    gains = np.where(ranks <= 10, 1 / np.log2(ranks + 1.0), 0)
+    expected = stats.bootstrap(
+        (gains,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)
+    ).confidence_interval
+    found = mean_interval(ranks, "NDCG", 10, resamples=20_000)
+    assert found.value == pytest.approx(ndcg(ranks, 10), abs=1e-12)
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02 * width)
 
 
 def test_p_value_against_every_resample_there_is():

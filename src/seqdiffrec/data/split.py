@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def select(self, rows: NDArray[Any] | slice) -> "Cases":
+        """The cases at `rows` (indices, a boolean mask or a slice), in that order."""
+        return Cases(self.users[rows], self.histories.select(rows), self.targets[rows])
 
 
 @dataclass(frozen=True, eq=False)

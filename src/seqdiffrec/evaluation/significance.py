@@ -41,6 +41,33 @@ class Comparison:
     p_value: float
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A mean over users, and between which bounds it lies for 95 of 100 draws of other users."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_interval(ranks: RankArray, metric: Metric, k: int, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """The mean of a metric over users with its 95 % interval, by the percentiles 2.5 and 97.5 of resamples of users.
+
+    Args:
+        ranks: int64 (B,), ranks from 1, a user each.
+        metric: HR, NDCG or MRR.
+        k: its cutoff.
+        resamples: how many times the users are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there are no users, a rank is below 1, or `k` is not a cutoff.
+    """
+    gains = _gains(ranks, metric, k)
+    low, high = np.percentile(_resampled_means(gains, resamples, np.random.default_rng(seed)), (2.5, 97.5))
+    return Interval(float(gains.mean()), float(low), float(high))
+
+
 def paired_bootstrap(
     ranks_a: RankArray, ranks_b: RankArray, metric: Metric, k: int, resamples: int = 10_000, seed: int = 0
 ) -> Comparison:
