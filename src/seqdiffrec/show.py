@@ -88,9 +88,15 @@ def frame(rows: pl.DataFrame) -> None:
     for name, kind in rows.schema.items():
         table.add_column("probability" if name == "score" else name, justify="right" if kind.is_numeric() else "left")
     for row in rows.iter_rows(named=True):
-        cells = [f"{value:.2%}" if name == "score" else str(value) for name, value in row.items()]
+        cells = [_cell(name, value) for name, value in row.items()]
         table.add_row(*map(escape, cells))
     OUT.print(table)
+
+
+def _cell(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.2%}" if name == "score" else f"{value:.4f}"
 
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -221,3 +221,17 @@ def test_a_changed_index_is_refused(cli, run, refused):
     path = next(run.glob("index-*.safetensors"))
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     refused(cli("recommend", run, "--user", 101, "--approximate"), path.name, "changed or swapped")
+
+
+# similar
+
+
+def test_similar_items(cli, finished, refused):
+    rows = cli("similar", finished["sasrec"], 10, 30, "-k", 3, "--json").json["similar"]
+    assert [(row["similar_to"], row["rank"]) for row in rows] == [(10, 1), (10, 2), (10, 3), (30, 1), (30, 2), (30, 3)]
+    assert all(-1 <= row["score"] <= 1 and row["item_id"] != row["similar_to"] for row in rows)
+    result = cli("similar", finished["sasrec"], 10, 30, "-k", 3)
+    assert "similarity" in result.out and f"{rows[0]['score']:.4f}" in result.out
+    assert result.next_step[-3:] == ["--history", "10", "30"]
+    refused(cli("similar", finished["sasrec"], 7), "7", "not in the catalogue")
+    refused(cli("similar", finished["popularity"], 10), "popularity learns nothing about single items")

@@ -17,6 +17,7 @@ from seqdiffrec.inference.ids import columns_of, known_items
 from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
 from seqdiffrec.inference.ranking import as_frame, top_items
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
+from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
@@ -186,6 +187,24 @@ class Recommender:
         keys = pl.int_range(0, len(known), eager=True).alias("history")
         allowed = self._allowed(items_to_recommend, exclude_items)
         return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
+
+    def similar_items(
+        self,
+        items: Iterable[Any],
+        k: int = 10,
+        *,
+        items_to_recommend: Iterable[Any] | None = None,
+        exclude_items: Iterable[Any] | None = None,
+    ) -> pl.DataFrame:
+        """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
+
+        Returns a frame similar_to, item_id, score (for most models the cosine of the embeddings, in [-1, 1]), rank
+        (from 1), and title where titles are known. It has fewer than k rows an item where fewer are alike.
+        Raises SettingError for an unknown item, a k as in `recommend`, or a model that does not tell items apart.
+        """
+        check_k(k, self.model.num_items)
+        allowed = self._allowed(items_to_recommend, exclude_items)
+        return similar_items(self.model, items, k, allowed, self.vocabulary)
 
     def build_index(
         self, *, overlap: float = 0.99, histories: int = 256, progress: IndexProgress | None = None

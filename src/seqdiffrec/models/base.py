@@ -111,6 +111,15 @@ class SequenceModel(nn.Module):
         """As `top`, over the items that an index names; for models whose items are vectors."""
         raise NotImplementedError
 
+    def similarity(self, items: Int64[Tensor, " n"]) -> Float32[Tensor, "n V"]:
+        """How alike each of these item indices is to all items, column j being item index j + 1.
+
+        Higher is more alike; minus infinity is not alike at all.
+
+        Raises SettingError for a model that does not know.
+        """
+        raise SettingError(f"{self.name} learns nothing about single items, so it does not know which are alike")
+
     def embedding_norm(self) -> float | None:
         """Mean Euclidean norm of the item embeddings; None for a model without."""
         return None

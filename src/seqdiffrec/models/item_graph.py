@@ -44,6 +44,14 @@ class ItemGraph(nn.Module):
         self.items = torch.from_numpy(items.astype(np.int32)).to(device)
         self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
 
+    def dense(self, items: Int64[Tensor, " n"]) -> Float32[Tensor, "n V"]:
+        """The weights of the arcs that leave these items; minus infinity where there is none."""
+        found = self.weights.new_full((len(items), self.num_items), -torch.inf)
+        for row, item in enumerate(cast(list[int], items.tolist())):
+            arcs = slice(self.offsets[item], self.offsets[item + 1])
+            found[row, self.items[arcs].long() - 1] = self.weights[arcs]
+        return found
+
     def probabilities(
         self,
         rows: Int64[Tensor, " E"],

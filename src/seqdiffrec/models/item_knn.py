@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
@@ -75,6 +75,10 @@ class ItemKNN(SequenceModel):
         return self.graph.probabilities(
             target[read], item[read], factor, len(batch.targets), self.popularity(), smoothing
         )
+
+    def similarity(self, items: Int64[Tensor, " n"]) -> Float32[Tensor, "n V"]:
+        """The cosine of the items' vectors over users; minus infinity for those that are not near."""
+        return self.graph.dense(items)
 
 
 Neighbours = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]

@@ -185,6 +185,12 @@ class TableModel(SequenceModel):
         """The k best of the items that an index names for any of the noise draws; probabilities are estimated."""
         return self.table.top_near(self.represent(batch, num_seeds), batch, k, barred, nearest)
 
+    @torch.inference_mode()
+    def similarity(self, items: Int64[Tensor, " n"]) -> Float32[Tensor, "n V"]:
+        """The cosine of the items' embeddings, in [-1, 1]."""
+        unit = directions(self.table.embedding.weight)
+        return unit[items] @ unit[1:].T
+
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
         return self.table.mean_norm()
