@@ -30,6 +30,7 @@ def fit(
     item: Annotated[str | None, typer.Option(help="Column of item ids; without it, by its name.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times; without it, by its name.")] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long it may take in all.")] = 10,
+    refit: Annotated[bool, typer.Option(help="Train what was chosen once more on the whole log, for use.")] = False,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +42,7 @@ def fit(
     data = config.data.load()
     facts = {"command": this_command(), "data": config.tables()["data"]}
     try:
-        found = fit_log(data, out, minutes, say=show.notice, facts=facts)
+        found = fit_log(data, out, minutes, refit=refit, say=show.notice, facts=facts)
     except TrainingInterrupted as stopped:
         show.notice("stopped; nothing is kept of a fit that was not finished.")
         raise typer.Exit(130) from stopped

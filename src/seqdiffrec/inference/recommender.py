@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from seqdiffrec.data import Corpus, Dataset, Sequences
+from seqdiffrec.data.dataset import WHOLE_LOG
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
 from seqdiffrec.inference.ids import columns_of, known_items
 from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
@@ -265,6 +266,8 @@ class Recommender:
             raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
         if self._corpus is None and self.run is not None:
             self.run.check_corpus(data.corpus)
+        if self._split_times == WHOLE_LOG:
+            raise RunError("this model was trained on the whole log, so nothing is left to judge it by")
         if data.split_times != self._split_times:
             raise RunError(
                 f"this model was trained with the split {self._split_times or 'leave-one-out'}; give that one"
