@@ -5,6 +5,7 @@ then at its official address; `registry.py` has the addresses and checksums.
 """
 
 import difflib
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -16,8 +17,9 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.fetch import Notify, Shelf, to_stderr
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.prepare import prepare
-from seqdiffrec.data.readers import SourceFile, read_source
+from seqdiffrec.data.readers import SourceFile
 from seqdiffrec.data.registry import DATASETS, Layout, NamedDataset
+from seqdiffrec.data.sources import fingerprint
 from seqdiffrec.data.storage import cannot_write, replace_file
 
 DATA_ROOT_VARIABLE = "SEQDIFFREC_DATA_ROOT"
@@ -53,7 +55,8 @@ def load_corpus(name: str, data_root: str | Path | None = None, *, notify: Notif
         return corpus
 
     settings = {"layout": layout.log, "min_user": dataset.min_user, "min_item": dataset.min_item}
-    return cached_corpus(dataset.name, [log] if titles is None else [log, titles], settings, make, cache)
+    contents = [hashlib.sha256(file.data).hexdigest() for file in (log, titles) if file is not None]
+    return cached_corpus(dataset.name, contents, settings, make, cache)
 
 
 def prepare_file(
@@ -62,22 +65,23 @@ def prepare_file(
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = None,
+    split: str | None = None,
     min_user: int = 1,
     min_item: int = 1,
     drop_repeats: bool = False,
     name: str | None = None,
     cache: str | Path | None = None,
 ) -> Corpus:
-    """The prepared corpus of a user's own file, memory-mapped from the cache; a changed file is prepared again.
+    """The prepared corpus of a user's own file or folder, memory-mapped from the cache; made again when it changes.
 
-    path, user, item, time: as in `Interactions.read`; min_user, min_item, drop_repeats: as in `prepare`.
+    path, user, item, time, split: as in `Interactions.read`; min_user, min_item, drop_repeats: as in `prepare`.
     name: what to call the corpus; None takes the file's name without its ending.
     cache: folder for prepared corpora; None takes the user's cache folder.
     Raises DataError as those two do.
     """
     path = Path(path)
-    file = read_source(path)
-    columns = {"user": user, "item": item, "time": time}
+    content = fingerprint(path)
+    columns = {"user": user, "item": item, "time": time, **({} if split is None else {"split": split})}
     called = name or path.name.split(".")[0]
     settings = {
         "name": called,
@@ -90,7 +94,7 @@ def prepare_file(
 
     def make() -> Corpus:
         return prepare(
-            Interactions.read(path, user=user, item=item, time=time),
+            Interactions.read(path, user=user, item=item, time=time, split=split),
             name=called,
             min_user=min_user,
             min_item=min_item,
@@ -98,7 +102,7 @@ def prepare_file(
             provenance={"source": path.name, "columns": columns},
         )
 
-    return cached_corpus(called, [file], settings, make, cache_folder() if cache is None else Path(cache))
+    return cached_corpus(called, [content], settings, make, cache_folder() if cache is None else Path(cache))
 
 
 def _named(name: str) -> NamedDataset:

@@ -7,7 +7,8 @@ import polars as pl
 
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import Interactions
-from seqdiffrec.data.readers import SourceFile, read_table
+from seqdiffrec.data.readers import SourceFile
+from seqdiffrec.data.sources import open_frame, open_table
 
 _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
@@ -41,7 +42,7 @@ def amazon_reviews(file: SourceFile) -> Interactions:
                 "the file is cut off or another one"
             ) from error
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    return Interactions(frame, file.label)
+    return Interactions.from_log(open_frame(file.label, frame))
 
 
 def recbole_log(file: SourceFile) -> Interactions:
@@ -73,9 +74,10 @@ def _titles(file: SourceFile, separator: str) -> pl.DataFrame:
 
 def recbole_titles(file: SourceFile) -> pl.DataFrame:
     """`ml-100k.item` as RecBole hands it on: title and year apart. Returns `item_id`, `title` with the year behind."""
-    frame, _ = read_table(file, "\t")
+    log = open_table(file, "\t")
     year = pl.col("release_year:token")
     dated = pl.format("{} ({})", pl.col("movie_title:token_seq"), year)
     # One film has neither title nor year; its "unkonwn" is a slip for the "unknown" of u.item.
     title = pl.when(year == "unkonwn").then(pl.lit("unknown")).otherwise(dated)
-    return frame.select(pl.col("item_id:token").cast(pl.Int64).alias("item_id"), title.alias("title"))
+    ids = pl.col("item_id:token").cast(pl.Int64)
+    return log.collect(log.frame.select(ids.alias("item_id"), title.alias("title")))
