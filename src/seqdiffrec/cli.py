@@ -15,23 +15,34 @@ from typing import Annotated, Any
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_data import data_app
 from seqdiffrec.cli_fit import fit_app
-from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Run, Time, User, data_of, this_command
+from seqdiffrec.cli_options import (
+    AsJson,
+    DataRoot,
+    Item,
+    Items,
+    Query,
+    Run,
+    SplitColumn,
+    Time,
+    User,
+    data_of,
+    this_command,
+)
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.cli_similar import similar_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
-from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
+from seqdiffrec.data import DATASETS, DataError
 from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import load
 from seqdiffrec.inference.recommender import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.studies import source_of
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.checkpoint import RunFolder, refuse_existing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="Fetch, look at and prepare data.")
 app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
@@ -56,54 +67,6 @@ def _root(
     """
 
 
-@data_app.command("fetch")
-def data_fetch(name: str, data_root: DataRoot = None, as_json: AsJson = False) -> None:
-    """Get a named dataset and prepare it. Example: seqdiffrec data fetch ml-100k"""
-    corpus = load_corpus(name, data_root)
-    show.corpus(corpus, None, as_json=as_json)
-    show.next_step(_train_command(name, name, {"data_root": data_root}))
-
-
-@data_app.command("stats")
-def data_stats(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}, or a file.")],
-    data_root: DataRoot = None,
-    user: User = None,
-    item: Item = None,
-    time: Time = None,
-    as_json: AsJson = False,
-) -> None:
-    """Users, items, actions, average length, sparsity (Table 1). Example: seqdiffrec data stats beauty --json"""
-    options = {"data_root": data_root, "user": user, "item": item, "time": time}
-    corpus = _dataset(name, options).corpus
-    figures = {"name": corpus.name, **statistics(corpus), "content_hash": corpus.content_hash}
-    if as_json:
-        print(json.dumps(figures))
-    else:
-        show.facts(figures)
-        show.next_step(_train_command(name, corpus.name, options))
-
-
-@data_app.command("prepare")
-def data_prepare(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(DATASETS)}, or a file.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the corpus to; it must not exist.")],
-    data_root: DataRoot = None,
-    user: User = None,
-    item: Item = None,
-    time: Time = None,
-    items: Items = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="data.name=value, such as data.min_user=5")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the memory-mapped corpus of a log. Example: seqdiffrec data prepare clicks.csv --item sku --out corpus"""
-    options = {"data_root": data_root, "user": user, "item": item, "time": time, "items": items}
-    corpus = _dataset(name, options, changes).corpus
-    corpus.save(out)
-    show.corpus(corpus, out, as_json=as_json)
-    show.next_step(_train_command(str(out), corpus.name, {}))
-
-
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """All models, a line each, those with the oldest papers first. Example: seqdiffrec models --json"""
@@ -123,11 +86,16 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run; it must not exist.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file with the tables data, model, training.")] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = None,
-    data: Annotated[str | None, typer.Option(help="A log: .csv, .tsv, .parquet, .arrow or .txt.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A log: .csv, .tsv, .parquet, .arrow or .txt, a folder of Parquet, a database's URL."),
+    ] = None,
+    query: Query = None,
     user: User = None,
     item: Item = None,
     time: Time = None,
     items: Items = None,
+    split: SplitColumn = None,
     model: Annotated[str | None, typer.Option(help=f"One of {', '.join(MODELS)}.  [default: diffrec]")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="table.name=value; may be given often.")] = None,
     data_root: DataRoot = None,
@@ -140,10 +108,12 @@ def train(
     options = {
         "data.dataset": dataset,
         "data.file": data,
+        "data.query": query,
         "data.user": user,
         "data.item": item,
         "data.time": time,
         "data.items": items,
+        "data.split": split,
         "data.data_root": data_root,
         "model.name": model,
     }
@@ -166,11 +136,13 @@ def train(
         refuse_existing(out)
     facts = {"command": this_command(), "data": config.tables()["data"]}
     recommender = config.recommender()
+    with show.waiting("preparing the data"):
+        loaded = config.data.load()
     try:
-        recommender.fit(config.data.load(), out=out, resume=resume, facts=facts)
+        recommender.fit(loaded, out=out, resume=resume, facts=facts)
     except TrainingInterrupted as stopped:
         show.notice(f"{stopped}; the checkpoint is written.")
-        again = shlex.join(["seqdiffrec", *sys.argv[1:], *([] if resume else ["--resume"])])
+        again = this_command() + ("" if resume else " --resume")
         show.next_step(again, "Go on with")
         raise typer.Exit(130) from stopped
     best = RunFolder.open(out).record["best"]
@@ -301,12 +273,6 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _dataset(name: str, options: dict[str, str | None], changes: list[str] | None = None) -> Dataset:
-    """A named dataset, or a file, with these options and changes."""
-    tables = {"data": {**source_of(name), **{key: value for key, value in options.items() if value is not None}}}
-    return RunConfig.of(with_changes(tables, changes or [])).data.load()
-
-
 def _check_ranks_path(path: Path) -> None:
     try:
         check_ranks_path(path)
@@ -322,11 +288,3 @@ def _whole_number(text: str, option: str) -> int:
     if not text.strip().isdecimal():
         raise SettingError(f"{option} takes whole numbers with commas between, not {text!r}")
     return int(text)
-
-
-def _train_command(source: str, name: str, options: dict[str, str | None]) -> str:
-    """The command that trains on this source with these options."""
-    words = ["--dataset" if source in DATASETS else "--data", source]
-    for option, value in options.items():
-        words += [] if value is None else [f"--{option.replace('_', '-')}", value]
-    return shlex.join(["seqdiffrec", "train", *words, "--out", f"runs/{name}"])

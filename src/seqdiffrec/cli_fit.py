@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqdiffrec import show
-from seqdiffrec.cli_options import AsJson, DataRoot, Items, this_command
+from seqdiffrec.cli_options import AsJson, DataRoot, Items, Query, SplitColumn, named_columns, this_command
 from seqdiffrec.config import RunConfig
-from seqdiffrec.data.columns import column_names, guess_columns
+from seqdiffrec.data.corpus import is_corpus
+from seqdiffrec.data.sources import SEQUENCES, ending, open_path
+from seqdiffrec.data.sql import is_url, query_columns
 from seqdiffrec.fitting import fit_log
 from seqdiffrec.models import MODELS
 from seqdiffrec.studies import source_of
@@ -26,10 +28,12 @@ fit_app = typer.Typer()
 def fit(
     source: Annotated[str, typer.Argument(help="A log, or the name of a dataset.")],
     out: Annotated[Path, typer.Option(help="Folder of the chosen run and its card; it must not exist.")],
+    query: Query = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids; without it, by its name.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids; without it, by its name.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times; without it, by its name.")] = None,
     items: Items = None,
+    split: SplitColumn = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long it may take in all.")] = 10,
     refit: Annotated[bool, typer.Option(help="Train what was chosen once more on the whole log, for use.")] = False,
     data_root: DataRoot = None,
@@ -37,10 +41,13 @@ def fit(
 ) -> None:
     """From a log to the best model for it, in minutes. Example: seqdiffrec fit clicks.csv --out runs/clicks"""
     refuse_existing(out)
-    columns = _columns(source, {"user": user, "item": item, "time": time})
-    given = {name: value for name, value in {"data_root": data_root, "items": items}.items() if value is not None}
-    config = RunConfig.of({"data": {**source_of(source), **columns, **given}})
-    data = config.data.load()
+    more = {"query": query, "split": split, "items": items, "data_root": data_root}
+    columns = _columns(source, query, {"user": user, "item": item, "time": time}) | {
+        name: value for name, value in more.items() if value is not None
+    }
+    config = RunConfig.of({"data": {**source_of(source), **columns}})
+    with show.waiting("preparing the log"):
+        data = config.data.load()
     facts = {"command": this_command(), "data": config.tables()["data"]}
     try:
         found = fit_log(data, out, minutes, refit=refit, say=show.notice, facts=facts)
@@ -54,16 +61,13 @@ def fit(
     show.next_step(shlex.join(["seqdiffrec", "recommend", str(out), "--user", str(data.corpus.user_ids[0])]))
 
 
-def _columns(source: str, given: dict[str, str | None]) -> dict[str, str]:
-    """The columns that the user names, and those that their names give away, which are told."""
-    named = {name: value for name, value in given.items() if value is not None}
+def _columns(source: str, query: str | None, given: dict[str, str | None]) -> dict[str, str]:
+    """The columns that the user names, and those that their names give away."""
     path = Path(source)
-    if "file" not in source_of(source) or path.suffix == ".txt" or path.is_dir():
-        return named
-    guessed = guess_columns(source, column_names(path), [name for name in given if name not in named])
-    if guessed:
-        show.notice("by their names: " + ", ".join(f"{name} is {column!r}" for name, column in guessed.items()))
-    return guessed | named
+    if "file" not in source_of(source) or is_corpus(path) or ending(path) in SEQUENCES:
+        return {name: value for name, value in given.items() if value is not None}
+    present = query_columns(query, source) if query is not None and is_url(source) else None
+    return named_columns(source, open_path(path).columns if present is None else present, given)
 
 
 def _show(found: dict[str, Any], out: Path) -> None:

@@ -2,13 +2,17 @@
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from seqdiffrec import show
 from seqdiffrec.config import RunConfig
 from seqdiffrec.data import DATASETS, Dataset
+from seqdiffrec.data.columns import guess_columns
+from seqdiffrec.data.sql import is_url, without_password
 from seqdiffrec.inference import Recommender
 from seqdiffrec.training import RunError
 
@@ -21,11 +25,27 @@ User = Annotated[str | None, typer.Option(help="Name of the column of user ids. 
 Item = Annotated[str | None, typer.Option(help="Name of the column of item ids.  [default: item_id]")]
 Items = Annotated[str | None, typer.Option(help="Table of item_id, and title or category or both.")]
 Time = Annotated[str | None, typer.Option(help="Name of the column of times.  [default: timestamp, if there]")]
+SplitColumn = Annotated[
+    str | None, typer.Option("--split", help="Name of a column that says train, validation or test.")
+]
+Query = Annotated[str | None, typer.Option(help="SELECT ..., where the log is the URL of a database.")]
 
 
 def this_command() -> str:
-    """The command line that is running, as it can be typed again."""
-    return shlex.join(["seqdiffrec", *sys.argv[1:]])
+    """The command line that is running, as it can be typed again; passwords in URLs are hidden."""
+    return without_password(shlex.join(["seqdiffrec", *sys.argv[1:]]))
+
+
+def named_columns(source: str, present: Sequence[str], given: Mapping[str, str | None]) -> dict[str, str]:
+    """The columns `user`, `item` and `time` that the user names, and those that their names give away, which are told.
+
+    present: the columns of the log. Raises DataError where there is none for the user or the item.
+    """
+    named = {name: value for name, value in given.items() if value is not None}
+    guessed = guess_columns(without_password(source), present, [name for name in given if name not in named])
+    if guessed:
+        show.notice("by their names: " + ", ".join(f"{name} is {column!r}" for name, column in guessed.items()))
+    return guessed | named
 
 
 def data_of(recommender: Recommender, data: str | None = None, data_root: str | None = None) -> Dataset:
@@ -43,5 +63,6 @@ def data_of(recommender: Recommender, data: str | None = None, data_root: str | 
         times = RunConfig.of({"data": recommender.run.record.get("split") or {}}).data.times()
         return Dataset.of(recommender.corpus, times)
     source = {"dataset" if data in DATASETS else "file": data, "data_root": data_root}
-    prepared = {name: value for name, value in settings.items() if name not in ("dataset", "file", "data_root")}
+    place = ("dataset", "file", "data_root", *(() if is_url(data) else ("query",)))
+    prepared = {name: value for name, value in settings.items() if name not in place}
     return RunConfig.of({"data": prepared | source}).data.load()

@@ -9,6 +9,8 @@ from typing import Annotated, Any, cast
 from pydantic import Field, field_validator
 
 from seqdiffrec.data import DATASETS, Corpus, Dataset, load_corpus
+from seqdiffrec.data.corpus import is_corpus
+from seqdiffrec.data.sql import is_url, without_password
 from seqdiffrec.inference import Recommender, recommender_class
 from seqdiffrec.models import find_model
 from seqdiffrec.models.settings import SettingError, Settings, refuse_unknown
@@ -20,20 +22,23 @@ SECTIONS = ("data", "model", "training")
 class DataConfig(Settings):
     """Which log, and how it is prepared and split.
 
-    dataset: a named one; file: a log of one's own, with its column names and preparation, or a folder that ``data
-        prepare`` wrote. Give one of the two.
+    dataset: a named one; file: a log of one's own, with its column names and preparation: a file, a folder of Parquet
+        files, the URL of a database with ``query``, or a folder that ``data prepare`` wrote. Give one of the two.
     data_root: where to look for a named dataset first.
     min_user, min_item, drop_repeats: preparation of ``file``; a named dataset has its own.
     items: a table of the items' titles and categories (`read_items`); one that a named dataset has gives way to it.
-    validation_time, test_time: split all users at these times; without them the split is leave-one-out.
+    split: a column of ``file`` that says train, validation or test. validation_time, test_time: split all users at
+        these times. Without either the split is leave-one-out.
     """
 
     dataset: str | None = None
     data_root: str | None = None
     file: str | None = None
+    query: str | None = None
     user: str = "user_id"
     item: str = "item_id"
     time: str | None = None
+    split: str | None = None
     min_user: Annotated[int, Field(ge=1)] = 1
     min_item: Annotated[int, Field(ge=1)] = 1
     drop_repeats: bool = False
@@ -58,37 +63,37 @@ class DataConfig(Settings):
         if self.dataset is not None:
             return Dataset.of(load_corpus(self.dataset, self.data_root, items=self.items), times)
         assert self.file is not None
-        if Path(self.file).is_dir():
+        if is_corpus(self.file):
             return Dataset.of(Corpus.load(self.file), times)
-        return Dataset.from_file(
-            self.file,
-            user=self.user,
-            item=self.item,
-            time=self.time,
-            min_user=self.min_user,
-            min_item=self.min_item,
-            drop_repeats=self.drop_repeats,
-            items=self.items,
-            times=times,
-        )
+        columns = {"user", "item", "time", "split"}
+        how = self.model_dump(include=columns | {"min_user", "min_item", "drop_repeats", "items"})
+        if not is_url(self.file):
+            return Dataset.from_file(self.file, **how, times=times)
+        if self.query is None:
+            raise SettingError("a database needs a query that says which rows to take: --query 'SELECT ...'")
+        return Dataset.from_sql(self.query, self.file, **how, times=times)
 
     def _refuse_unused(self) -> None:
         """Raise SettingError for a setting that this source does not use, rather than leave it out silently."""
-        is_prepared = self.file is None or Path(self.file).is_dir()
-        unused = ["user", "item", "time", "min_user", "min_item", "drop_repeats"] if is_prepared else ["data_root"]
-        if self.dataset is None and is_prepared:
+        source = self.dataset or self.file or ""
+        unused = ["data_root"] if self.dataset is None else []
+        if self.dataset is not None or is_corpus(source):
+            unused += ["user", "item", "time", "split", "min_user", "min_item", "drop_repeats"]
+        if self.dataset is None and is_corpus(source):
             unused.append("items")
+        if self.dataset is not None or not is_url(source):
+            unused.append("query")
         for name in unused:
             if getattr(self, name) != DataConfig.model_fields[name].default:
-                source = self.dataset or self.file
-                raise SettingError(
-                    f"data.{name} has no effect on {source}, which has its own preparation; leave it out"
-                )
+                why = "which is no database" if name == "query" else "which has its own preparation"
+                raise SettingError(f"data.{name} has no effect on {source}, {why}; leave it out")
 
     def times(self) -> tuple[Any, Any] | None:
         """Validation and test time of a split in time; None for leave-one-out. Raises SettingError for half of it."""
         if self.validation_time is None and self.test_time is None:
             return None
+        if self.split is not None:
+            raise SettingError("data.split and a split in time exclude each other; leave one of the two out")
         if self.validation_time is None or self.test_time is None:
             raise SettingError("a split in time needs both data.validation_time and data.test_time")
         return _moment(self.validation_time, "validation_time"), _moment(self.test_time, "test_time")
@@ -123,9 +128,13 @@ class RunConfig(Settings):
         )
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """All settings as plain tables; `of` takes them back. Unset ones are left out, since TOML has no null."""
+        """All settings as plain tables; `of` takes them back. Unset ones are left out, since TOML has no null.
+
+        The password of a database's URL is hidden: these tables are printed and recorded.
+        """
+        data = self.data.model_dump(mode="json")
         tables = {
-            "data": self.data.model_dump(mode="json"),
+            "data": data | {"file": without_password(self.data.file)} if self.data.file else data,
             "model": {"name": self.model_name, **self.model},
             "training": self.training.model_dump(mode="json"),
         }

@@ -147,6 +147,16 @@ def progress(what: str) -> Generator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def waiting(what: str) -> Generator[None]:
+    """A sign of life, for work that does not tell how far it is; none where nobody looks."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with ERR.status(what):
+        yield
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()

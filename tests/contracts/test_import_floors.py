@@ -25,8 +25,8 @@ FLOORS = (
     ("config",),
     ("studies", "fitting"),
     ("show",),
-    ("demo", "cli_options"),
-    ("cli_results", "cli_fit", "cli_similar"),
+    ("demo", "cli_options", "show_survey"),
+    ("cli_results", "cli_data", "cli_fit", "cli_similar"),
     ("cli",),
     ("__main__",),
 )

@@ -6,7 +6,7 @@ from seqdiffrec.data.datasets import DATASETS, NamedDataset, load_corpus, prepar
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.prepare import prepare
-from seqdiffrec.data.split import Cases, Split, leave_one_out, split_at_time
+from seqdiffrec.data.split import Cases, Split, leave_one_out, split_at_time, split_by_parts
 
 __all__ = [
     "DATASETS",
@@ -24,5 +24,6 @@ __all__ = [
     "prepare",
     "prepare_file",
     "split_at_time",
+    "split_by_parts",
     "statistics",
 ]

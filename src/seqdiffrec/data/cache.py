@@ -12,7 +12,6 @@ import pooch
 
 from seqdiffrec.data.corpus import CORPUS_FORMAT, Corpus
 from seqdiffrec.data.errors import DataError
-from seqdiffrec.data.readers import SourceFile
 
 CACHE_VARIABLE = "SEQDIFFREC_CACHE"
 PREPARATION = 2
@@ -25,13 +24,15 @@ def cache_folder() -> Path:
 
 
 def cached_corpus(
-    name: str, files: list[SourceFile], settings: dict[str, Any], make: Callable[[], Corpus], cache: Path
+    name: str, contents: list[str], settings: dict[str, Any], make: Callable[[], Corpus], cache: Path
 ) -> Corpus:
-    """The corpus for these files and settings, memory-mapped from the cache; `make` makes it when it is not there.
+    """The corpus for these contents and settings, memory-mapped from the cache; `make` makes it when it is not there.
+
+    contents: the SHA-256 (hex) of each source.
 
     Two processes may make the same corpus at once: the one that comes second drops its own.
     """
-    folder = cache / "corpora" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_key(files, settings)}"
+    folder = cache / "corpora" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{_key(contents, settings)}"
     if not folder.exists():
         corpus = make()
         try:
@@ -42,8 +43,8 @@ def cached_corpus(
     return Corpus.load(folder)
 
 
-def _key(files: list[SourceFile], settings: dict[str, Any]) -> str:
+def _key(contents: list[str], settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([CORPUS_FORMAT, PREPARATION, settings], sort_keys=True).encode())
-    for file in files:
-        digest.update(hashlib.sha256(file.data).digest())
+    for content in contents:
+        digest.update(bytes.fromhex(content))
     return digest.hexdigest()[:16]

@@ -2,9 +2,6 @@
 
 import re
 from collections.abc import Collection, Sequence
-from pathlib import Path
-
-import polars as pl
 
 from seqdiffrec.data.errors import DataError
 
@@ -44,12 +41,3 @@ def guess_columns(label: str, names: Sequence[str], kinds: Collection[str] = KIN
                 f"which it is: --{kind} NAME"
             )
     return found
-
-
-def column_names(path: Path) -> list[str]:
-    """The columns of a file. Raises DataError where it cannot be read."""
-    scan = {".parquet": pl.scan_parquet, ".arrow": pl.scan_ipc, ".feather": pl.scan_ipc}.get(path.suffix, pl.scan_csv)
-    try:
-        return scan(path).collect_schema().names()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error

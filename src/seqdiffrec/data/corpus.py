@@ -1,8 +1,8 @@
 """`Corpus`: a prepared log as ragged arrays, in memory or memory-mapped from a folder.
 
-A folder holds `items.npy`, `offsets.npy`, `timestamps.npy` (where the log had times), `users.arrow`, `items.arrow`
-(the vocabularies, in the types that the ids came in, with titles and categories where there are any) and `corpus.json`
-(name, types, content hash, provenance).
+A folder holds `items.npy`, `offsets.npy`, `timestamps.npy` (where the log had times), `parts.npy` (where it had a split
+of its own), `users.arrow`, `items.arrow` (the vocabularies, in the types that the ids came in, with titles and
+categories where there are any) and `corpus.json` (name, types, content hash, provenance).
 """
 
 import hashlib
@@ -70,6 +70,8 @@ class Corpus:
     categories: (num_items,) list of texts beside `item_ids`, null where unknown; None where there are none.
     name: what to call it in tables, such as "ml-100k" or a file's stem.
     provenance: where it came from and how it was prepared; plain JSON values.
+    parts: uint8 (M,), for a split of one's own: 0 for an action of training, 1 of validation, 2 of the test; None
+        without one.
     """
 
     items: NDArray[np.int32]
@@ -81,6 +83,7 @@ class Corpus:
     name: str
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     categories: pl.Series | None = None
+    parts: NDArray[np.uint8] | None = None
 
     @property
     def num_users(self) -> int:
@@ -99,7 +102,7 @@ class Corpus:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) over items, offsets, both vocabularies and the timestamps.
+        """SHA-256 (hex) over items, offsets, both vocabularies, the timestamps, and the parts where there are any.
 
         It depends on neither the machine, the place on disk, the name, the titles nor the categories.
         """
@@ -111,6 +114,9 @@ class Corpus:
         for label, ids in (("user_ids", self.user_ids), ("item_ids", self.item_ids)):
             digest.update(f"{label}\n".encode())
             hash_ids(digest, ids)
+        if self.parts is not None:
+            digest.update(b"parts\n")
+            hash_array(digest, self.parts)
         return digest.hexdigest()
 
     def sequences(self) -> Sequences:
@@ -158,7 +164,8 @@ class Corpus:
         storage.write_folder(Path(folder), self._write_into)
 
     def _write_into(self, folder: Path) -> None:
-        for file, array in (("items", self.items), ("offsets", self.offsets), ("timestamps", self.timestamps)):
+        arrays = {"items": self.items, "offsets": self.offsets, "timestamps": self.timestamps, "parts": self.parts}
+        for file, array in arrays.items():
             if array is not None:
                 storage.write_array(folder / f"{file}.npy", array)
         storage.write_frame(folder / "users.arrow", self.user_ids.alias("user_id").to_frame())
@@ -179,6 +186,7 @@ class Corpus:
             "item_id_type": str(self.item_ids.dtype),
             "timestamp_type": None if self.timestamps is None else str(self.timestamps.dtype),
             "provenance": dict(self.provenance),
+            **({} if self.parts is None else {"parts": ["train", "validation", "test"]}),
         }
 
     @staticmethod
@@ -209,6 +217,7 @@ class Corpus:
                 categories=items.get_column("categories", default=None),
                 name=record["name"],
                 provenance=record["provenance"],
+                parts=storage.map_array(folder / "parts.npy") if record.get("parts") else None,
             )
         except (KeyError, pl.exceptions.ColumnNotFoundError) as error:
             raise DataError(f"{folder}: {error} is missing from the corpus; prepare the data again") from error
@@ -221,6 +230,11 @@ class Corpus:
                 "delete the folder and prepare the data again"
             )
         return corpus
+
+
+def is_corpus(path: str | Path) -> bool:
+    """Whether a folder is one that `Corpus.save` wrote."""
+    return (Path(path) / "corpus.json").is_file()
 
 
 def statistics(corpus: Corpus) -> dict[str, int | float]:

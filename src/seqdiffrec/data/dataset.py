@@ -7,10 +7,12 @@ from typing import Any
 
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.datasets import load_corpus, prepare_file
+from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import Interactions
-from seqdiffrec.data.items import items_from_frame
+from seqdiffrec.data.items import describe
 from seqdiffrec.data.prepare import prepare
-from seqdiffrec.data.split import Split, leave_one_out, split_at_time, whole_log
+from seqdiffrec.data.split import Split, leave_one_out, split_at_time, split_by_parts, whole_log
+from seqdiffrec.data.sql import open_query
 
 Time = int | float | datetime
 WHOLE_LOG: dict[str, str | int | float] = {"whole_log": True}
@@ -21,8 +23,9 @@ WHOLE_LOG: dict[str, str | int | float] = {"whole_log": True}
 class Dataset:
     """A corpus, and which of its actions are for training, for validation and for the test.
 
-    Where no times are given the split is leave-one-out: each user's last item is the test target, the one before it the
-    validation target.
+    The split is the log's own where it has one (a column that says train, validation or test); at one point in time
+    for all users where times are given; else leave-one-out: each user's last item is the test target, the one before
+    it the validation target.
     """
 
     corpus: Corpus
@@ -35,22 +38,32 @@ class Dataset:
         return Dataset(self.corpus, whole_log(self.corpus), is_whole=True)
 
     @property
-    def split_times(self) -> dict[str, str | int | float] | None:
-        """Validation and test time as plain values, datetimes as ISO text; None for leave-one-out."""
+    def split_settings(self) -> dict[str, str | int | float] | None:
+        """How it is split, as plain values under the names that recipes have for it; None for leave-one-out.
+
+        ``split``, the column, or ``validation_time`` and ``test_time``, datetimes as ISO text.
+        """
         if self.is_whole:
             return WHOLE_LOG
-        if self.times is None:
-            return None
-        plain = [moment.isoformat() if isinstance(moment, datetime) else moment for moment in self.times]
-        return {"validation_time": plain[0], "test_time": plain[1]}
+        if self.times is not None:
+            plain = [moment.isoformat() if isinstance(moment, datetime) else moment for moment in self.times]
+            return {"validation_time": plain[0], "test_time": plain[1]}
+        return None if self.corpus.parts is None else {"split": self.corpus.provenance["split"]}
 
     @classmethod
     def of(cls, corpus: Corpus, times: tuple[Time, Time] | None = None) -> "Dataset":
-        """Split a corpus: leave-one-out, or for all users at (validation time, test time).
+        """Split a corpus: as its log says, for all users at (validation time, test time), or leave-one-out.
 
-        Raises DataError where the split leaves no cases.
+        Raises DataError where the split leaves no cases, or where there are times and the log has a split of its own.
         """
-        return cls(corpus, leave_one_out(corpus) if times is None else split_at_time(corpus, *times), times)
+        if corpus.parts is None:
+            return cls(corpus, leave_one_out(corpus) if times is None else split_at_time(corpus, *times), times)
+        if times is not None:
+            raise DataError(
+                f"{corpus.name} is split by its column {corpus.provenance['split']!r}, so it cannot also be split at "
+                "times; leave one of the two out"
+            )
+        return cls(corpus, split_by_parts(corpus))
 
     @classmethod
     def from_interactions(
@@ -60,6 +73,7 @@ class Dataset:
         user: str = "user_id",
         item: str = "item_id",
         time: str | None = None,
+        split: str | None = None,
         min_user: int = 1,
         min_item: int = 1,
         drop_repeats: bool = False,
@@ -67,21 +81,19 @@ class Dataset:
         items: Any = None,
         times: tuple[Time, Time] | None = None,
     ) -> "Dataset":
-        """Prepare a log: a pandas or Polars frame, an Arrow table, or an `Interactions`.
+        """Prepare a log: a pandas or Polars frame (also lazy), an Arrow table, a DuckDB relation, or `Interactions`.
 
         user, item, time: column names; time None takes `timestamp` or `datetime` where there is one, and the order of
-        the rows where not. min_user, min_item: drop users and items with fewer actions, again and again until all
-        have enough. drop_repeats: keep only the first time that a user takes an item. items: a frame of `item_id` and
-        `title` or `category` or both (`items_from_frame`). times: see `of`.
+        the rows where not. split: a column that says train, validation or test in each row (see `split_by_parts`).
+        min_user, min_item: drop users and items with fewer actions, again and again until all have enough.
+        drop_repeats: keep only the first time that a user takes an item. items: a frame or a file of `item_id` and
+        `title` or `category` or both (`items_from_frame`, `read_items`). times: see `of`.
         Raises DataError for all that is wrong with the log.
         """
-        checked = (
-            log if isinstance(log, Interactions) else Interactions.from_frame(log, user=user, item=item, time=time)
-        )
-        described = None if items is None else items_from_frame(items)
+        if not isinstance(log, Interactions):
+            log = Interactions.from_frame(log, user=user, item=item, time=time, split=split)
         how: dict[str, Any] = {"min_user": min_user, "min_item": min_item, "drop_repeats": drop_repeats}
-        corpus = prepare(checked, name=name, items=described, **how)
-        return cls.of(corpus, times)
+        return cls.of(prepare(log, name=name, items=describe(items), **how), times)
 
     @classmethod
     def from_file(
@@ -91,18 +103,64 @@ class Dataset:
         user: str = "user_id",
         item: str = "item_id",
         time: str | None = None,
+        split: str | None = None,
         min_user: int = 1,
         min_item: int = 1,
         drop_repeats: bool = False,
         items: str | Path | None = None,
         times: tuple[Time, Time] | None = None,
     ) -> "Dataset":
-        """The same for a file; it is prepared once and then comes from the cache folder.
+        """The same for a file or a folder of Parquet files; it is prepared once, then comes from the cache folder.
 
         items: a file with a table of items (`read_items`).
         """
-        how: dict[str, Any] = {"min_user": min_user, "min_item": min_item, "drop_repeats": drop_repeats}
-        corpus = prepare_file(path, user=user, item=item, time=time, items=items, **how)
+        corpus = prepare_file(
+            path,
+            user=user,
+            item=item,
+            time=time,
+            split=split,
+            min_user=min_user,
+            min_item=min_item,
+            drop_repeats=drop_repeats,
+            items=items,
+        )
+        return cls.of(corpus, times)
+
+    @classmethod
+    def from_sql(
+        cls,
+        query: str,
+        connection: Any,
+        *,
+        user: str = "user_id",
+        item: str = "item_id",
+        time: str | None = None,
+        split: str | None = None,
+        min_user: int = 1,
+        min_item: int = 1,
+        drop_repeats: bool = False,
+        name: str = "query",
+        items: Any = None,
+        times: tuple[Time, Time] | None = None,
+    ) -> "Dataset":
+        """The same for the result of a query.
+
+        connection: a DB-API connection, an engine or a connection of SQLAlchemy, or a URL (extra `sql`), such as
+        "postgresql://user@host/shop" or "sqlite:///shop.db". Without a column of times the order of the rows counts,
+        so the query should end with ORDER BY then.
+        Raises DataError also for a database that cannot be reached or goes away, and for a wrong query.
+        """
+        log = Interactions.from_log(open_query(query, connection), user=user, item=item, time=time, split=split)
+        corpus = prepare(
+            log,
+            name=name,
+            min_user=min_user,
+            min_item=min_item,
+            drop_repeats=drop_repeats,
+            items=describe(items),
+            provenance={"query": query},
+        )
         return cls.of(corpus, times)
 
 

@@ -5,6 +5,7 @@ then at its official address; `registry.py` has the addresses and checksums.
 """
 
 import difflib
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -17,10 +18,11 @@ from seqdiffrec.data.corpus import Corpus, statistics
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.fetch import Notify, Shelf, to_stderr
 from seqdiffrec.data.interactions import Interactions
-from seqdiffrec.data.items import read_items
+from seqdiffrec.data.items import describe
 from seqdiffrec.data.prepare import prepare
-from seqdiffrec.data.readers import SourceFile, read_source
+from seqdiffrec.data.readers import SourceFile
 from seqdiffrec.data.registry import DATASETS, Layout, NamedDataset
+from seqdiffrec.data.sources import fingerprint
 from seqdiffrec.data.storage import cannot_write, replace_file
 
 DATA_ROOT_VARIABLE = "SEQDIFFREC_DATA_ROOT"
@@ -48,13 +50,11 @@ def load_corpus(
     files = _from_data_root(dataset, data_root, notify)
     fetched = files is None
     layout, log, known = files or _fetch(dataset, cache, notify)
-    given = None if items is None else read_source(Path(items))
     _show_licence_once(dataset, cache, notify)
 
     def described() -> pl.DataFrame | None:
-        if items is not None:
-            return read_items(items)
-        return layout.parse_items(known) if layout.parse_items and known else None
+        own = layout.parse_items(known) if layout.parse_items and known and items is None else None
+        return describe(items) if own is None else own
 
     def make() -> Corpus:
         corpus = prepare(
@@ -69,8 +69,9 @@ def load_corpus(
         return corpus
 
     settings = {"layout": layout.log, "min_user": dataset.min_user, "min_item": dataset.min_item}
-    files_read = [file for file in (log, given or known) if file is not None]
-    return cached_corpus(dataset.name, files_read, settings, make, cache)
+    contents = [hashlib.sha256(file.data).hexdigest() for file in (log, known) if file is not None]
+    contents += [] if items is None else [fingerprint(Path(items))]
+    return cached_corpus(dataset.name, contents, settings, make, cache)
 
 
 def prepare_file(
@@ -79,6 +80,7 @@ def prepare_file(
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = None,
+    split: str | None = None,
     min_user: int = 1,
     min_item: int = 1,
     drop_repeats: bool = False,
@@ -86,17 +88,17 @@ def prepare_file(
     name: str | None = None,
     cache: str | Path | None = None,
 ) -> Corpus:
-    """The prepared corpus of a user's own file, memory-mapped from the cache; a changed file is prepared again.
+    """The prepared corpus of a user's own file or folder, memory-mapped from the cache; made again when it changes.
 
-    path, user, item, time: as in `Interactions.read`; min_user, min_item, drop_repeats: as in `prepare`.
+    path, user, item, time, split: as in `Interactions.read`; min_user, min_item, drop_repeats: as in `prepare`.
     items: a file with a table of items (`read_items`).
     name: what to call the corpus; None takes the file's name without its ending.
     cache: folder for prepared corpora; None takes the user's cache folder.
     Raises DataError as those two do.
     """
     path = Path(path)
-    file = read_source(path)
-    columns = {"user": user, "item": item, "time": time}
+    content = fingerprint(path)
+    columns = {"user": user, "item": item, "time": time, **({} if split is None else {"split": split})}
     called = name or path.name.split(".")[0]
     settings = {
         "name": called,
@@ -109,17 +111,17 @@ def prepare_file(
 
     def make() -> Corpus:
         return prepare(
-            Interactions.read(path, user=user, item=item, time=time),
+            Interactions.read(path, user=user, item=item, time=time, split=split),
             name=called,
             min_user=min_user,
             min_item=min_item,
             drop_repeats=drop_repeats,
-            items=None if items is None else read_items(items),
+            items=describe(items),
             provenance={"source": path.name, "columns": columns},
         )
 
-    files = [file] if items is None else [file, read_source(Path(items))]
-    return cached_corpus(called, files, settings, make, cache_folder() if cache is None else Path(cache))
+    contents = [content] if items is None else [content, fingerprint(Path(items))]
+    return cached_corpus(called, contents, settings, make, cache_folder() if cache is None else Path(cache))
 
 
 def _named(name: str) -> NamedDataset:

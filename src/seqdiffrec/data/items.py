@@ -11,31 +11,33 @@ import narwhals as nw
 import polars as pl
 
 from seqdiffrec.data.errors import DataError
-from seqdiffrec.data.interactions import ARROW, PARQUET, SEPARATORS
-from seqdiffrec.data.readers import Where, read_arrow, read_parquet, read_source, read_table
+from seqdiffrec.data.sources import SEQUENCES, Where, ending, open_path
 from seqdiffrec.data.vocabulary import places_of
 
 BETWEEN = "|"
 CATEGORY_NAMES = ("category", "categories")
 
 
+def describe(items: Any) -> pl.DataFrame | None:
+    """The checked table of items that a file's path (`read_items`) or a frame (`items_from_frame`) holds, if any."""
+    if items is None:
+        return None
+    return read_items(items) if isinstance(items, str | Path) else items_from_frame(items)
+
+
 def read_items(path: str | Path) -> pl.DataFrame:
-    """Read a file by its ending, as `Interactions.read` does; .txt is none of them.
+    """Read a file by its ending, or a folder of Parquet files, as `Interactions.read` does; .txt is none of them.
 
     Returns `item_id` (texts where the file is text: they match ids that are numbers too), and `title` and `categories`
     where they are there, as `items_from_frame`.
     Raises DataError for an unknown ending, a broken file and what `items_from_frame` refuses, with the line or row.
     """
     path = Path(path)
-    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
-    if suffix in SEPARATORS:
-        frame, where = read_table(read_source(path), SEPARATORS[suffix])
-        return _checked(frame, str(path), where)
-    if suffix in PARQUET or suffix in ARROW:
-        frame = read_parquet(path) if suffix in PARQUET else read_arrow(path)
-        return _checked(frame, str(path), lambda row: f"{path}, row {row + 1} (counted from 1)")
-    known = ", ".join((*SEPARATORS, *PARQUET, *ARROW))
-    raise DataError(f"{path}: a table of items cannot end in {suffix!r}; rename the file to one of {known}")
+    if ending(path) in SEQUENCES:
+        raise DataError(f"{path}: a table of items has columns, which {ending(path)} has not; give .csv or .parquet")
+    log = open_path(path)
+    frame = log.collect(log.frame)
+    return _checked(frame.with_columns(pl.col(pl.String).replace("", None)), str(path), log.where)
 
 
 def items_from_frame(frame: Any) -> pl.DataFrame:

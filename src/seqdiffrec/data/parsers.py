@@ -8,7 +8,8 @@ import polars as pl
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.items import items_from_frame
-from seqdiffrec.data.readers import SourceFile, read_table
+from seqdiffrec.data.readers import SourceFile
+from seqdiffrec.data.sources import open_frame, open_table
 
 _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
@@ -42,7 +43,7 @@ def amazon_reviews(file: SourceFile) -> Interactions:
                 "the file is cut off or another one"
             ) from error
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    return Interactions(frame, file.label)
+    return Interactions.from_log(open_frame(file.label, frame))
 
 
 def recbole_log(file: SourceFile) -> Interactions:
@@ -95,11 +96,11 @@ def recbole_items(file: SourceFile) -> pl.DataFrame:
 
     Returns `item_id`, `title` with the year behind, `categories`.
     """
-    frame, _ = read_table(file, "\t")
+    log = open_table(file, "\t")
     year = pl.col("release_year:token")
     dated = pl.format("{} ({})", pl.col("movie_title:token_seq"), year)
     # One film has neither title nor year; its "unkonwn" is a slip for the "unknown" of u.item.
     title = pl.when(year == "unkonwn").then(pl.lit("unknown")).otherwise(dated)
     genres = pl.col("class:token_seq").str.split(" ")
     ids = pl.col("item_id:token").cast(pl.Int64)
-    return items_from_frame(frame.select(item_id=ids, title=title, categories=genres))
+    return items_from_frame(log.collect(log.frame.select(item_id=ids, title=title, categories=genres)))

@@ -1,4 +1,4 @@
-"""Which actions a model learns from and which it is asked for: leave-one-out, and one point in time for all users."""
+"""Which actions a model learns from and which it is asked for: leave-one-out, a point in time, a log's own."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from seqdiffrec.data.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """Questions with a known answer: one a user.
+    """Questions with a known answer: one a user, or as many as a split of one's own has.
 
     users: int64 (B,), rows in the corpus.
     histories: what the model may see, oldest first; never empty.
@@ -105,8 +105,37 @@ def split_at_time(corpus: Corpus, validation_time: float | datetime, test_time: 
     )
 
 
+def split_by_parts(corpus: Corpus) -> Split:
+    """The split that the log brought with it: each action belongs to training, to validation or to the test.
+
+    A user's actions are in this order (`prepare` sees to it). Those of training, of a user who has some, are one
+    sequence. Each one of validation and of the test is a case, whose history is all that the user did before it, also
+    in other parts; a user's very first action has no history and makes no case.
+    Raises DataError when the log had no such column, or when a part comes out empty.
+    """
+    if corpus.parts is None:
+        raise DataError(f"{corpus.name} has no parts; name the column that says train, validation or test with split")
+    starts, users = corpus.offsets[:-1], np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
+    trained = np.bincount(users[corpus.parts == 0], minlength=corpus.num_users)
+    has_history = np.ones(corpus.num_actions, dtype=bool)
+    has_history[starts] = False
+    places = [np.flatnonzero((corpus.parts == code) & has_history) for code in (1, 2)]
+    some = np.flatnonzero(trained)
+    for part, found in (("training actions", some), ("validation cases", places[0]), ("test cases", places[1])):
+        if len(found) == 0:
+            raise DataError(
+                f"{corpus.name}: no {part} by its column {corpus.provenance.get('split')!r}; some rows must say train, "
+                "some validation and some test, and an action is a case only where its user has done something before"
+            )
+    return Split(
+        train=Sequences(corpus.items, starts[some], starts[some] + trained[some]),
+        validation=_cases_at(corpus, users[places[0]], places[0]),
+        test=_cases_at(corpus, users[places[1]], places[1]),
+    )
+
+
 def _cases_at(corpus: Corpus, users: NDArray[np.int64], places: NDArray[np.int64]) -> Cases:
-    """Ask for the item at each user's place (an index into the corpus' items); the history is all before it."""
+    """Ask for the item at each place (an index into the corpus' items) of these users; the history is all before it."""
     return Cases(users, Sequences(corpus.items, corpus.offsets[users], places), corpus.items[places])
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from seqdiffrec.data.errors import DataError
-from seqdiffrec.data.readers import Where
+from seqdiffrec.data.sources import Where
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

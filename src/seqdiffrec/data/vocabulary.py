@@ -1,13 +1,18 @@
 """Ids of any type against a vocabulary: where each stands in it, and a hash of it that no machine changes."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data.errors import DataError
+
+NARROW = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+TABLE_ROOM = 4
+"""A table of ids may be this many times as long as the log: then it takes less than what hashing does."""
+ROWS_AT_ONCE = 2_000_000
 
 
 class Digest(Protocol):
@@ -30,6 +35,39 @@ def places_of(ids: Iterable[object], vocabulary: pl.Series) -> NDArray[np.int64]
     lookup = pl.DataFrame({"id": known, "place": np.arange(len(known), dtype=np.int64)})
     joined = pl.DataFrame({"id": wanted}).join(lookup, on="id", how="left", maintain_order="left")
     return joined["place"].fill_null(-1).to_numpy()
+
+
+def number_ids(ids: pl.Series) -> tuple[pl.Series, NDArray[np.int32]]:
+    """The ids in the order in which they first appear, each once, and the place (from 0) of each row's among them.
+
+    ids: (M,), no nulls. Whole numbers that lie close together, and codes of categories, are looked up in a table; all
+    others are hashed, some rows at a time, so that little is held besides.
+    """
+    vocabulary = ids.unique(maintain_order=True)
+    keys, known = ids, vocabulary
+    if is_categorical(ids.dtype) or ids.dtype.is_temporal():
+        keys, known = ids.to_physical(), vocabulary.to_physical()
+    if keys.dtype in NARROW:
+        least, greatest = cast(int, known.min()), cast(int, known.max())
+        if greatest - least < TABLE_ROOM * max(len(ids), 1000) and greatest < 2**63:
+            return vocabulary, _look_up(keys.to_numpy(), known.to_numpy(), least, greatest)
+    places = np.empty(len(keys), dtype=np.int32)
+    lookup = pl.DataFrame({"id": known, "place": np.arange(len(known), dtype=np.int32)})
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        some = keys.slice(start, ROWS_AT_ONCE).alias("id").to_frame()
+        found = some.join(lookup, on="id", how="left", maintain_order="left")["place"]
+        places[start : start + ROWS_AT_ONCE] = found.to_numpy()
+    return vocabulary, places
+
+
+def _look_up(keys: NDArray[Any], known: NDArray[Any], least: int, greatest: int) -> NDArray[np.int32]:
+    table = np.empty(greatest - least + 1, dtype=np.int32)
+    table[known.astype(np.int64) - least] = np.arange(len(known), dtype=np.int32)
+    places = np.empty(len(keys), dtype=np.int32)
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        some = slice(start, start + ROWS_AT_ONCE)
+        places[some] = table[keys[some].astype(np.int64) - least]
+    return places
 
 
 def _as_series(values: list[object]) -> pl.Series:

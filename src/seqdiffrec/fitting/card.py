@@ -133,6 +133,7 @@ def _data(data: dict[str, Any], split: dict[str, Any] | None) -> str:
     where = "each person's last item is for the test, the one before for validation, the rest for training"
     if split is not None:
         where = ", ".join(f"{name} {value}" for name, value in split.items())
+        where = f"the log's own, by its column `{split['split']}`" if "split" in split else where
     lines = [
         f"- {data['users']:,} users, {data['items']:,} items, {data['actions']:,} actions; {data['sparsity']} % of the "
         "pairs are empty",

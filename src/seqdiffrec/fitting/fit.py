@@ -74,7 +74,7 @@ def fit_log(
             "tried": [_told(one) for one in tried],
             "cases": {"validation": len(data.split.validation), "test": len(data.split.test)},
             "data": _data_facts(data),
-            "split": data.split_times,
+            "split": data.split_settings,
             "minutes": minutes,
             "refit": None,
             "seconds": time.monotonic() - began,

@@ -50,7 +50,7 @@ class Recommender:
         self._model: SequenceModel | None = None
         self._vocabulary: pl.DataFrame | None = None
         self._corpus: Corpus | None = None
-        self._split_times: dict[str, Any] | None = None
+        self._split: dict[str, Any] | None = None
         self._index: ItemIndex | None = None
 
     # -- training -----------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Recommender:
             reporter = TerminalReporter(self.training.epochs)
         run = begun
         if begun is None and out is not None:
-            run = self._new_run(Path(out), data.corpus, data.split_times, facts or {})
+            run = self._new_run(Path(out), data.corpus, data.split_settings, facts or {})
         try:
             trainer = Trainer(model, data.split, self.training, reporter, run)
             # A run that was killed before its first checkpoint starts over.
@@ -92,7 +92,7 @@ class Recommender:
                 shutil.rmtree(run.path)
             raise
         self._take(model, data.corpus, None)
-        self._split_times = data.split_times
+        self._split = data.split_settings
         return self
 
     def save(self, path: str | Path) -> None:
@@ -100,7 +100,7 @@ class Recommender:
         assert_fitted(self._model)
         if self._corpus is None:
             raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
-        run = self._new_run(Path(path), self._corpus, self._split_times, {})
+        run = self._new_run(Path(path), self._corpus, self._split, {})
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
@@ -132,7 +132,7 @@ class Recommender:
         recommender._take(model, run.corpus(), run.items())
         recommender.run = run
         recommender.state = run.state()
-        recommender._split_times = run.record.get("split")
+        recommender._split = run.record.get("split")
         return recommender
 
     # -- answers ------------------------------------------------------------------------------------------------------
@@ -266,12 +266,10 @@ class Recommender:
             raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
         if self._corpus is None and self.run is not None:
             self.run.check_corpus(data.corpus)
-        if self._split_times == WHOLE_LOG:
+        if self._split == WHOLE_LOG:
             raise RunError("this model was trained on the whole log, so nothing is left to judge it by")
-        if data.split_times != self._split_times:
-            raise RunError(
-                f"this model was trained with the split {self._split_times or 'leave-one-out'}; give that one"
-            )
+        if data.split_settings != self._split:
+            raise RunError(f"this model was trained with the split {self._split or 'leave-one-out'}; give that one")
         cases = data.split.test if part == "test" else data.split.validation
         return rank_targets(self.model.predict_histories, cases, self.model.num_items, progress=progress)
 
@@ -342,10 +340,8 @@ class Recommender:
             torch.manual_seed(self.training.seed)
             return MODELS[self.model_name](self.config, num_items)
 
-    def _new_run(
-        self, path: Path, corpus: Corpus, split_times: dict[str, Any] | None, facts: dict[str, Any]
-    ) -> RunFolder:
-        return RunFolder.create(path, self._settings(), corpus, {"split": split_times, **made_by(), **facts})
+    def _new_run(self, path: Path, corpus: Corpus, split: dict[str, Any] | None, facts: dict[str, Any]) -> RunFolder:
+        return RunFolder.create(path, self._settings(), corpus, {"split": split, **made_by(), **facts})
 
 
 def recommender_class(name: str) -> type[Recommender]:

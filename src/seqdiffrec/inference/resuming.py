@@ -19,7 +19,7 @@ def run_to_resume(out: str | Path | None, data: Dataset, mine: dict[str, Any]) -
         raise SettingError("resume needs out, the folder of the run to go on with")
     run = RunFolder.open(Path(out))
     run.check_corpus(data.corpus)
-    if run.record.get("split") != data.split_times:
+    if run.record.get("split") != data.split_settings:
         raise RunError(
             f"{run.path} was started with the split {run.record.get('split') or 'leave-one-out'}; resume with it"
         )

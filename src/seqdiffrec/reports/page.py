@@ -173,7 +173,10 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
 
 
 def _split(record: dict[str, Any]) -> str:
-    if (record.get("data") or {}).get("test_time") is not None:
+    data = record.get("data") or {}
+    if data.get("split") is not None:
+        return f"The log's own column `{data['split']}` says which actions are for training, validation and the test."
+    if data.get("test_time") is not None:
         return "All users are split at one point in time; the test target is the first item after it."
     return "The test target is the last item of each user, the validation target the one before (leave-one-out)."
 
