@@ -64,10 +64,11 @@ def fit(
 def _columns(source: str, query: str | None, given: dict[str, str | None]) -> dict[str, str]:
     """The columns that the user names, and those that their names give away."""
     path = Path(source)
-    if "file" not in source_of(source) or is_corpus(path) or ending(path) in SEQUENCES:
+    is_prepared = "file" not in source_of(source) or is_corpus(path) or ending(path) in SEQUENCES
+    if is_prepared or (is_url(source) and query is None):
         return {name: value for name, value in given.items() if value is not None}
-    present = query_columns(query, source) if query is not None and is_url(source) else None
-    return named_columns(source, open_path(path).columns if present is None else present, given)
+    present = open_path(path).columns if query is None else query_columns(query, source)
+    return named_columns(source, present, given)
 
 
 def _show(found: dict[str, Any], out: Path) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from seqdiffrec.data.survey import Survey
 from seqdiffrec.show import OUT, facts
 
-BAR = 24
+BAR = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -28,7 +28,7 @@ def screen(found: Survey) -> None:
     )
     OUT.print()
     plots = [_plot("users by actions", found.lengths["bins"]), _plot("items by actions", found.popularity["bins"])]
-    OUT.print(Columns(plots, padding=(0, 4)))
+    OUT.print(Columns(plots, padding=(0, 2)))
     if not found.oddities:
         OUT.print("nothing odd was found")
     for one in found.oddities:
@@ -60,7 +60,7 @@ def _plot(title: str, bins: list[dict[str, int]]) -> Table:
     table.add_column(justify="right")
     fullest = max(one["count"] for one in bins)
     for one in bins:
-        label = f"{one['from']:,}" if one["from"] == one["to"] else f"{one['from']:,} to {one['to']:,}"
+        label = f"{one['to']:,}" if one["from"] == one["to"] else f"to {one['to']:,}"
         table.add_row(label, _bar(one["count"] / fullest), f"{one['count']:,}")
     return table
 

@@ -40,8 +40,9 @@ def no_value(column: str, kind: str, rows: pl.Series) -> Oddity:
     """Rows that have no user, item or time; `rows` is true there."""
     count = int(rows.sum())
     first = int(rows.arg_max() or 0) + 1
-    says = f"{count:,} rows have no {kind} in column {column!r}{', or an infinite one' * (kind == 'time')}"
-    return Oddity(f"no_{kind}", count, f"{says}, the first in row {first:,}", "fill them in or drop them", refused=True)
+    what = "a finite time" if kind == "time" else f"{'an' if kind == 'item' else 'a'} {kind}"
+    says = f"rows without {what} in column {column!r}: {count:,}, the first is row {first:,}"
+    return Oddity(f"no_{kind}", count, says, "fill them in or drop them", refused=True)
 
 
 def unread_times(column: str, why: str) -> Oddity:
@@ -62,13 +63,13 @@ def of_ids(column: str, kind: str, ids: pl.Series) -> list[Oddity]:
         groups = pl.DataFrame({"plain": plain, "id": ids}).group_by("plain", maintain_order=True).agg("id")
         alike = groups.filter(pl.col("id").list.len() > 1)["id"]
         examples = [" and ".join(map(repr, one[:2])) for one in alike.head(_EXAMPLES).to_list()]
-        says = f"{len(alike):,} {kind}s are written in more than one way: ids that differ by white space or case alone"
+        says = f"{kind}s written in more than one way, by white space or case alone: {len(alike):,}"
         found.append(Oddity(f"alike_{kind}s", len(alike), says, "write each in one way", examples))
     numbers = ids.str.contains(r"^-?\d+(\.0)?$")
     count = int(numbers.sum())
     if 0 < count < len(ids):
         few = ids.filter(numbers if 2 * count <= len(ids) else ~numbers)
-        says = f"{kind} ids are of two kinds: {count:,} whole numbers, {len(ids) - count:,} other texts"
+        says = f"{kind} ids of two kinds: {count:,} whole numbers, {len(ids) - count:,} other texts"
         remedy = "see if they are of one column, and all are meant"
         found.append(Oddity(f"mixed_{kind}s", len(few), says, remedy, few.head(_EXAMPLES).to_list()))
     return found
@@ -91,16 +92,16 @@ def of_counts(
     if len(many):
         most = many[np.argsort(-lengths[many], kind="stable")[:_EXAMPLES]]
         examples = [f"{user_ids[int(user)]} with {lengths[user]:,}" for user in most]
-        says = f"{len(many):,} users have {MANY_EVENTS:,} actions or more: robots, or a shared account?"
+        says = f"users with {MANY_EVENTS:,} actions or more, robots or shared accounts perhaps: {len(many):,}"
         found.append(Oddity("many_events", len(many), says, "leave them out if they are no people", examples))
     short = int(np.sum(lengths < SHORTEST_USEFUL))
     if short:
-        says = f"{short:,} users ({short / len(lengths):.0%}) have fewer than {SHORTEST_USEFUL} actions"
+        says = f"users with fewer than {SHORTEST_USEFUL} actions: {_share(short, len(lengths))}"
         remedy = "they only train; --set data.min_user=3 drops them"
         found.append(Oddity("short_users", short, says, remedy, refused=short == len(lengths)))
     once = int(np.sum(counts == 1))
     if once:
-        says = f"{once:,} items ({once / len(counts):.0%}) occur once"
+        says = f"items that occur once: {_share(once, len(counts))}"
         found.append(Oddity("items_once", once, says, "little can be said of them; --set data.min_item=5 drops such"))
     return found
 
@@ -122,7 +123,7 @@ def of_times(times: NDArray[Any], is_dates: bool) -> tuple[dict[str, Any], list[
     others = {name: count for name, count in fit.items() if name != unit and count}
     if others and not is_dates:
         also = " and ".join(f"{count:,} in {name}" for name, count in others.items())
-        says = f"times are in more than one unit: {fit[unit]:,} in {unit}, {also}"
+        says = f"times in more than one unit: {fit[unit]:,} in {unit}, {also}"
         found.append(Oddity("mixed_units", sum(others.values()), says, "bring all to one, or their order is wrong"))
     early = int(np.sum(times < _SINCE * per)) - sum(c for n, c in others.items() if UNITS[n] < per and not is_dates)
     late = int(np.sum(times > now * per)) - sum(c for n, c in others.items() if UNITS[n] > per and not is_dates)
@@ -131,10 +132,15 @@ def of_times(times: NDArray[Any], is_dates: bool) -> tuple[dict[str, Any], list[
         ("in_future", late, "in the future", greatest),
     ):
         if count > 0:
-            says = f"{count:,} times lie {when}"
+            says = f"times {when}: {count:,}"
             found.append(Oddity(name, count, says, "mend them, or drop those rows", [_shown(value, per)]))
     shown = {"from": _shown(least, per), "to": _shown(greatest, per), "unit": "dates" if is_dates else unit}
     return shown, found
+
+
+def _share(count: int, of: int) -> str:
+    share = 100 * count / of
+    return f"{count:,} ({'under 1' if share < 1 else round(share)} %)"
 
 
 def _shown(time: float, per: int) -> str | float:
@@ -150,10 +156,10 @@ def of_order(times: NDArray[Any], ties: int) -> list[Oddity]:
     found: list[Oddity] = []
     back = int(np.sum(times[1:] < times[:-1]))
     if back:
-        says = f"{back:,} rows ({back / len(times):.0%}) are earlier than the row before them"
-        found.append(Oddity("out_of_order", back, says, "nothing: they are put in order of time"))
+        says = f"rows earlier than the row before them: {_share(back, len(times))}"
+        found.append(Oddity("out_of_order", back, says, "nothing to do: they are put in order of time"))
     if ties:
-        says = f"{ties:,} actions ({ties / len(times):.0%}) share their time with another of the same user"
+        says = f"actions at the same time as another of their user: {_share(ties, len(times))}"
         found.append(Oddity("ties", ties, says, "the order of the rows counts there: see that it means something"))
     return found
 
@@ -180,6 +186,6 @@ def of_copies(extra: int, copies: int | None) -> list[Oddity]:
     """Actions that repeat user, item and time of another, and how many of them repeat the whole row, if known."""
     if extra == 0:
         return []
-    also = "" if copies is None else f"; {copies:,} of them in all columns"
-    says = f"{extra:,} actions repeat the user, item and time of another{also}"
+    also = "" if copies is None else f", of which in all columns {copies:,}"
+    says = f"actions that repeat user, item and time of another: {extra:,}{also}"
     return [Oddity("copies", extra, says, "drop them if the log was written twice; each counts as an action")]

@@ -16,8 +16,8 @@ from seqdiffrec.data.vocabulary import number_ids
 
 SHORTEST_USEFUL = 3
 """Actions that leave-one-out needs of a user: one to learn from, one for validation, one for test."""
-ROWS_AT_ONCE = 8_000_000
-"""Of those that are put in order of time together."""
+ROWS_AT_ONCE = 250_000
+"""Of those that are put in order of time together: as many as a processor's cache holds."""
 
 
 def prepare(
@@ -107,7 +107,7 @@ def in_order(users: NDArray[np.int32], times: NDArray[Any] | None, num_users: in
     ends = np.cumsum(np.bincount(users, minlength=num_users))
     start = 0
     while start < len(order):
-        # Whole users, about so many rows at a time: what sorting holds besides stays small.
+        # Whole users, about so many rows at a time.
         end = int(ends[np.searchsorted(ends, min(start + ROWS_AT_ONCE, len(order)))])
         some = order[start:end]
         user, time = users[some], times[some]

@@ -46,6 +46,9 @@ def open_query(query: str, connection: Any) -> RawLog:
         with _connected(connection, label) as opened:
             return open_frame(label, _fetch(query, opened, label))
     label = "the query"
+    if not any(hasattr(connection, name) for name in ("cursor", "connect", "exec_driver_sql")):
+        kinds = "a DB-API connection, an engine or connection of SQLAlchemy, or a URL"
+        raise DataError(f"{type(connection).__name__} is not a connection to a database; give {kinds}")
     if hasattr(connection, "connect") and hasattr(connection, "dialect"):  # an engine of SQLAlchemy
         with _failing(label, "reached"), connection.connect() as opened:
             return open_frame(label, _fetch(query, opened, label))
@@ -93,10 +96,11 @@ def _execute(query: str, connection: Any, label: str) -> tuple[Any, list[str]]:
     """What rows are fetched from, and the names of its columns."""
     with _failing(label, "run"):
         if hasattr(connection, "exec_driver_sql"):
-            result = connection.exec_driver_sql(query)
+            # Without it a % in the query would count as the place of a parameter.
+            result = connection.exec_driver_sql(query, execution_options={"no_parameters": True})
             names = list(result.keys()) if result.returns_rows else []
         else:
-            result = connection.cursor() if hasattr(connection, "cursor") else connection
+            result = connection.cursor()
             result.execute(query)
             names = [column[0] for column in result.description or ()]
     if not names:
@@ -131,7 +135,9 @@ def _as_series(name: str, values: Sequence[Any], label: str, done: int) -> pl.Se
         return pl.Series(name, values, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
         kinds = {type(value).__name__: row for row, value in reversed(list(enumerate(values))) if value is not None}
-        where = ", ".join(f"{kind} from row {done + row + 1:,} on" for kind, row in kinds.items())
+        where = ", ".join(
+            f"{kind} from row {done + row + 1:,} on" for kind, row in sorted(kinds.items(), key=lambda one: one[1])
+        )
         raise _mixed(label, name, where) from error
 
 

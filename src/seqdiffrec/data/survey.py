@@ -17,6 +17,8 @@ from seqdiffrec.data.sources import RawLog
 from seqdiffrec.data.timestamps import as_numbers
 from seqdiffrec.data.vocabulary import number_ids
 
+BINS = 9
+"""A plot is to fit on a screen."""
 MOST_COMPARED = 1_000_000
 """Rows that are read again as a whole, to tell copies of a row from two actions at one time."""
 
@@ -158,9 +160,11 @@ def _same_rows(log: RawLog, places: NDArray[np.int64]) -> int | None:
 
 def _spread(counts: NDArray[np.int64]) -> dict[str, Any]:
     middle, p90, p99 = np.quantile(counts, (0.5, 0.9, 0.99))
-    # 1, 2, 3 to 4, 5 to 8, ...: the number of the bin is the logarithm, rounded up.
-    bins = np.bincount(np.ceil(np.log2(counts)).astype(np.int64))
-    edges = [(1, 1), *((2 ** (number - 1) + 1, 2**number) for number in range(1, len(bins)))]
+    # 1, 2, 3 to 4, 5 to 8, ...: the number of the bin is the logarithm, rounded up. Longer tails get wider bins.
+    base = next(base for base in (2, 4, 10, 100) if counts.max() <= base**BINS or base == 100)
+    edges = np.array([0, *(base**number for number in range(BINS + 1))])
+    edges = edges[: np.searchsorted(edges, counts.max()) + 1]
+    bins = np.diff(np.searchsorted(np.sort(counts), edges, side="right"))
     return {
         "least": int(counts.min()),
         "median": float(middle),
@@ -168,5 +172,8 @@ def _spread(counts: NDArray[np.int64]) -> dict[str, Any]:
         "p90": float(p90),
         "p99": float(p99),
         "most": int(counts.max()),
-        "bins": [{"from": low, "to": high, "count": int(bins[n])} for n, (low, high) in enumerate(edges)],
+        "bins": [
+            {"from": low + 1, "to": high, "count": count}
+            for low, high, count in zip(edges[:-1].tolist(), edges[1:].tolist(), bins.tolist(), strict=True)
+        ],
     }

@@ -8,6 +8,8 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.sources import Where
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_USUAL = ("%Y-%m-%d", *(f"%Y-%m-%d{gap}%H:%M:%S%.f{zone}" for gap in "T " for zone in ("", "%#z")))
+"""Forms of ISO 8601 in which nearly all logs are written; a column in one of them is read at once."""
 
 
 def as_numbers(times: pl.Series, where: Where) -> pl.Series:
@@ -67,6 +69,14 @@ def _parse(texts: pl.Series, where: Where) -> pl.Series:
 
 
 def _parse_iso(texts: pl.Series, where: Where) -> pl.Series:
+    for form in _USUAL:
+        # The first row says whether it is worth a try.
+        for some in (texts[:1], texts):
+            times = some.str.to_datetime(form, time_unit="us", strict=False)
+            if times.null_count():
+                break
+        else:
+            return times.to_physical()
     microseconds: list[int] = []
     zoned_first: bool | None = None
     for row, text in enumerate(texts):
