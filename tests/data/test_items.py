@@ -113,7 +113,10 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
         read_items(tmp_path / "items.csv")
     with pytest.raises(DataError, match=r"nothing\.csv does not exist"):
         read_items(tmp_path / "nothing.csv")
-    with pytest.raises(DataError, match=r"cannot end in '\.json'; rename the file to one of \.csv"):
+    (tmp_path / "items.txt").write_text("1 2 3\n")
+    with pytest.raises(DataError, match=r"items\.txt: a table of items has columns"):
+        read_items(tmp_path / "items.txt")
+    with pytest.raises(DataError, match=r"the ending '\.json' is not known; rename the file to one of \.csv"):
         read_items(tmp_path / "items.json")
     with pytest.raises(DataError, match="is not a frame"):
         items_from_frame(7)
