@@ -26,7 +26,7 @@ FLOORS = (
     ("studies", "fitting"),
     ("show",),
     ("demo", "cli_options"),
-    ("cli_results", "cli_fit", "cli_similar"),
+    ("cli_results", "cli_evaluate", "cli_fit", "cli_similar"),
     ("cli",),
     ("__main__",),
 )

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data import DataError
+from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.evaluation.background import Background, Categories
 from seqdiffrec.evaluation.lists import Lists, list_metrics
 from seqdiffrec.evaluation.metrics import accuracy, check_cutoff
@@ -36,7 +37,7 @@ def metrics(
         items: ids of the catalogue, for Coverage and Gini; without it the items of `before`. What is recommended from
             outside of it covers nothing.
         categories: of items, each a text or a list of texts, as a mapping from item_id or as a frame with the columns
-            item_id and category or categories: for Diversity (by categories, then) and CategoryKL.
+            item_id and category or categories (`items_from_frame`): for Diversity (by categories, then) and CategoryKL.
 
     Returns:
         Names such as "NDCG@10" with their figures. All but Coverage and Gini are means over users with an interval.
@@ -63,7 +64,7 @@ def metrics(
         found |= _accuracy(wanted, truth, ks)
     of_items = None if categories is None else _categories(categories, vocabulary)
     wanted = wanted.join(vocabulary, on="item_id", how="left")
-    owners = wanted["user_id"].unique()
+    owners = wanted["user_id"].unique(maintain_order=True)
     lists = _lists(wanted, owners, max(ks))
     background, histories = None, None
     if log is not None:
@@ -79,7 +80,7 @@ def metrics(
 
 
 def _accuracy(wanted: pl.DataFrame, truth: pl.DataFrame, ks: Sequence[int]) -> dict[str, Figure | None]:
-    truth = truth.unique()
+    truth = truth.unique(maintain_order=True)
     users = truth.group_by("user_id", maintain_order=True).len()
     if users.is_empty():
         raise DataError("taken has no rows, so there is nothing to hold the recommendations against")
@@ -118,13 +119,10 @@ def _categories(given: Any, vocabulary: pl.DataFrame) -> Categories:
         of = cast(Mapping[Any, str | Iterable[str]], given)
         each = [[value] if isinstance(value, str) else list(value) for value in of.values()]
         given = pl.DataFrame({"item_id": list(of), "categories": pl.Series(each, dtype=pl.List(pl.String))})
-    table = _polars(given, "categories")
-    name = next((name for name in ("category", "categories") if name in table.columns), None)
-    if name is None or "item_id" not in table.columns:
-        raise DataError(f"categories need the columns item_id and category, but have {', '.join(table.columns)}")
-    table = table.select(_ids(table["item_id"], "categories", "item_id"), pl.col(name).alias("categories"))
-    if not isinstance(table["categories"].dtype, pl.List):
-        table = table.group_by("item_id").agg(pl.col("categories").cast(pl.String))
+    table = items_from_frame(given)
+    if "categories" not in table.columns:
+        raise DataError(f"categories need a column category or categories, beside {', '.join(table.columns)}")
+    table = table.with_columns(_ids(table["item_id"], "categories", "item_id"))
     _check_types([vocabulary["item_id"], table["item_id"]], "item_id")
     try:
         return Categories.of(vocabulary.join(table, on="item_id", how="left", maintain_order="left")["categories"])

@@ -92,7 +92,7 @@ def diversity(lists: Lists, similarity: Callable[[Items, Items], NDArray[np.floa
     base = int(lists.max(initial=0)) + 1
     blocks = _blocks(len(lists), len(left))
     # 0, which no pair has, stands for places where a list has ended.
-    keys = np.unique(np.concatenate([[0], *(_pairs(lists[rows], left, right, base) for rows in blocks)]))
+    keys = np.unique(np.concatenate([[0], *(np.unique(_pairs(lists[rows], left, right, base)) for rows in blocks)]))
     values = np.append(0.0, similarity(*np.divmod(keys[1:], base)))
     result = np.empty(len(lists))
     for rows in blocks:

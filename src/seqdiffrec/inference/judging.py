@@ -164,5 +164,5 @@ def background_of(data: Dataset) -> Background:
 
 def categories_of(data: Dataset) -> Categories | None:
     """Of the items, where the data have them."""
-    categories = getattr(data.corpus, "categories", None)
+    categories = data.corpus.categories
     return None if categories is None or categories.null_count() == len(categories) else Categories.of(categories)
