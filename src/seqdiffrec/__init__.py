@@ -4,7 +4,16 @@ Each model is a class here, called as in `seqdiffrec.models`: ``seqdiffrec.SASRe
 """
 
 from seqdiffrec.data import DataError, Dataset, Interactions, load_dataset
-from seqdiffrec.inference import Recommender, load, recommender_class
+from seqdiffrec.evaluation.frames import metrics
+from seqdiffrec.inference import (
+    Recommender,
+    evaluate_calibration,
+    evaluate_lists,
+    evaluate_segments,
+    fit_temperature,
+    load,
+    recommender_class,
+)
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
@@ -20,8 +29,13 @@ __all__ = [
     "SettingError",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "evaluate_calibration",
+    "evaluate_lists",
+    "evaluate_segments",
+    "fit_temperature",
     "load",
     "load_dataset",
+    "metrics",
 ]
 __all__ += [model.__name__ for model in MODELS.values()]
 

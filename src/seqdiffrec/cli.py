@@ -16,27 +16,14 @@ import typer
 
 from seqdiffrec import show
 from seqdiffrec.cli_data import data_app
+from seqdiffrec.cli_evaluate import evaluate_app
 from seqdiffrec.cli_fit import fit_app
-from seqdiffrec.cli_options import (
-    AsJson,
-    DataRoot,
-    Item,
-    Items,
-    Query,
-    Run,
-    SplitColumn,
-    Time,
-    User,
-    data_of,
-    this_command,
-)
+from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, Run, SplitColumn, Time, User, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.cli_similar import similar_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError
-from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import load
-from seqdiffrec.inference.recommender import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
@@ -46,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
+app.add_typer(evaluate_app)
 app.add_typer(similar_app)
 
 
@@ -155,39 +143,6 @@ def train(
 
 
 @app.command()
-def evaluate(
-    run: Run,
-    ranks: Annotated[Path | None, typer.Option(help="Write each user's rank to this .csv or .parquet file.")] = None,
-    ks: Annotated[str | None, typer.Option("--k", help="Cutoffs, with commas between.  [default: 5,10,20]")] = None,
-    part: Annotated[str, typer.Option(help="test or validation")] = "test",
-    data: Annotated[str | None, typer.Option(help="Dataset or file, where the run's own corpus is gone.")] = None,
-    data_root: DataRoot = None,
-    as_json: AsJson = False,
-) -> None:
-    """Full-ranking metrics, seen items kept and removed. Example: seqdiffrec evaluate runs/mine --json"""
-    if ranks is not None:
-        _check_ranks_path(ranks)
-    recommender = load(run)
-    num_items = recommender.model.num_items
-    wanted = cutoffs(num_items) if ks is None else [_whole_number(text, "--k") for text in ks.split(",")]
-    for k in wanted:
-        check_k(k, num_items)
-    dataset = data_of(recommender, data, data_root)
-    with show.progress("ranking") as progress:
-        found = recommender.rank(dataset, part=part, progress=progress)
-    metrics = report(found, num_items, wanted)
-    if ranks is not None:
-        write_ranks(found, dataset.corpus.user_ids, dataset.corpus.item_ids, ranks)
-    if as_json:
-        print(json.dumps({"run": str(run), "part": part, "seeds": recommender.model.default_seeds, **metrics}))
-    else:
-        print(f"{run}, {part}: {metrics['cases']:,} users, {metrics['num_items']:,} items, ties against the model")
-        show.metrics({"seen_kept": metrics["seen_kept"], "seen_removed": metrics["seen_removed"]})
-        user = str(dataset.corpus.user_ids[0])
-        show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--user", user]))
-
-
-@app.command()
 def recommend(
     run: Run,
     more: Annotated[list[str] | None, typer.Argument(help="Further items of --history.", metavar="[ID]...")] = None,
@@ -196,6 +151,9 @@ def recommend(
     k: Annotated[int, typer.Option("-k", help="Length of the list.")] = 10,
     keep_viewed: Annotated[bool, typer.Option(help="Recommend also what the history has.")] = False,
     approximate: Annotated[bool, typer.Option(help="Look things up in the run's index, which `index` makes.")] = False,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Probabilities at the temperature of `calibrate --fit`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5"""
@@ -204,7 +162,12 @@ def recommend(
     if more and history is not None and len(history) > 1:
         raise SettingError("the order of the items is not clear: write --history once, and all items after it")
     recommender = load(run)
-    how: dict[str, Any] = {"k": k, "filter_viewed": not keep_viewed, "approximate": approximate}
+    how: dict[str, Any] = {
+        "k": k,
+        "filter_viewed": not keep_viewed,
+        "approximate": approximate,
+        "calibrated": calibrated,
+    }
     if user is not None:
         frame = recommender.recommend(user, **how)
     else:
@@ -273,18 +236,5 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _check_ranks_path(path: Path) -> None:
-    try:
-        check_ranks_path(path)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-
-
 def _overlap(found: dict[str, Any]) -> str:
     return f"{found['overlap@10']:.1%} of the exact first ten are found, by {found['histories']:,} histories"
-
-
-def _whole_number(text: str, option: str) -> int:
-    if not text.strip().isdecimal():
-        raise SettingError(f"{option} takes whole numbers with commas between, not {text!r}")
-    return int(text)

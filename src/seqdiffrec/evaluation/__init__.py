@@ -1,7 +1,9 @@
-"""How well a model ranks the item that a person took next: full ranking, HR, NDCG, MRR.
+"""How well a model ranks the item that a person took next, for whom, what its lists are like, and its probabilities.
 
-`ranking` turns scores into ranks, block by block; `metrics` turns ranks into figures. Neither knows a model: they see
-a function from histories to scores.
+`ranking` turns scores into ranks, block by block; `metrics` turns ranks into figures, `segments` into those of some of
+the users; `lists` looks at lists against the `background` of what people took before, `frames` does for frames of ids;
+`calibration` and `temperature` check and mend probabilities. None knows a model: they see a function from histories to
+scores.
 """
 
 from seqdiffrec.evaluation.metrics import check_cutoff, cutoffs, hit_rate, mrr, ndcg, summarize

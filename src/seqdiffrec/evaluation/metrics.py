@@ -1,7 +1,8 @@
-"""Ranks become figures: hit rate, NDCG and MRR.
+"""Ranks become figures: hit rate, NDCG and MRR; and lists with any number of relevant items.
 
-Every case has one relevant item, the target. So the ideal DCG is 1, recall equals the hit rate, and each metric is a
-mean over cases of a function of the target's rank (from 1) alone.
+A case of a split has one relevant item, the target. So the ideal DCG is 1, recall equals the hit rate, precision is the
+hit rate over K, MAP equals MRR, and each metric is a mean over cases of a function of the target's rank (from 1) alone.
+`accuracy` has the general definitions; with one relevant item they are the same.
 """
 
 from collections.abc import Sequence
@@ -104,6 +105,40 @@ def summarize(ranks: RankArray, ks: Sequence[int] = DEFAULT_CUTOFFS, num_items: 
         figures[f"MRR@{k}"] = mrr(ranks, k)
     figures["MRR"] = mrr(ranks)
     return figures
+
+
+def accuracy(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """What each user adds to the metrics of lists of K places, where more than one item may be relevant.
+
+    Args:
+        hits: bool (B, K), whether the item at each place of each user's list, best first, is relevant; False where a
+            list is shorter.
+        relevant: int64 (B,), how many items are relevant to each user, at least 1.
+
+    Returns:
+        float64 (B,) for each name, in [0, 1]: HR (any hit), Recall (hits / relevant), Precision (hits / K, also where
+        the list is shorter), MAP (the mean precision at the hits, over the most hits there could be,
+        min(relevant, K)), MRR (1 / place of the first hit), NDCG (DCG over that of min(relevant, K) hits on top).
+
+    Raises:
+        ValueError: lists without a place, or a user without a relevant item.
+    """
+    if hits.shape[1] < 1 or (relevant < 1).any():
+        raise ValueError("lists need at least one place, and every user at least one relevant item")
+    k = int(hits.shape[1])
+    places = np.arange(1.0, k + 1)
+    discount = 1.0 / np.log2(places + 1.0)
+    most = np.minimum(relevant, k)
+    found: NDArray[np.float64] = hits.cumsum(axis=1, dtype=np.float64)
+    ideal: NDArray[np.float64] = discount.cumsum()
+    return {
+        "HR": np.minimum(found[:, -1], 1.0),
+        "Recall": found[:, -1] / relevant,
+        "Precision": found[:, -1] / k,
+        "MAP": (hits * found) @ (1.0 / places) / most,
+        "MRR": (hits / places).max(axis=1),
+        "NDCG": hits @ discount / ideal[most - 1],
+    }
 
 
 def _check_ranks(ranks: RankArray) -> None:

@@ -137,7 +137,7 @@ def rank_targets(
             (half-precision scores tie in masses), have the wrong shape, or are not finite.
     """
     if block_size is None:
-        block_size = min(256, max(1, SCORES_AT_ONCE // num_items))
+        block_size = cases_at_once(num_items)
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, not {block_size}")
     num_cases = len(cases)
@@ -153,6 +153,11 @@ def rank_targets(
     return Ranks(cases.users, cases.targets, kept, removed)
 
 
+def cases_at_once(num_items: int) -> int:
+    """How many cases' scores are held: as many as fit 64 MiB, at most 256."""
+    return min(256, max(1, SCORES_AT_ONCE // num_items))
+
+
 def _rank_block(
     predict: Predict, histories: Sequences, users: NDArray[np.int64], targets: NDArray[np.int32], num_items: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -162,7 +167,7 @@ def _rank_block(
     _check_items("history", history_items, users[history_rows], num_items)
 
     scores = predict(histories)  # (block, num_items)
-    _check_scores(scores, users, num_items)
+    check_scores(scores, users, num_items)
     # Index 0 is padding and has no column: item index i stands in column i - 1.
     target_columns = targets.astype(np.int64) - 1
     target_scores = scores.gather(1, torch.as_tensor(target_columns).to(scores.device)[:, None])  # (block, 1)
@@ -203,7 +208,8 @@ def _check_items(what: str, items: NDArray[np.int32], users: NDArray[np.int64], 
         )
 
 
-def _check_scores(scores: Tensor, users: NDArray[np.int64], num_items: int) -> None:
+def check_scores(scores: Tensor, users: NDArray[np.int64], num_items: int) -> None:
+    """Raise ValueError where a predictor's scores are not float32, of another shape, or not finite."""
     expected = (len(users), num_items)
     if tuple(scores.shape) != expected:
         raise ValueError(

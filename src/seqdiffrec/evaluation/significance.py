@@ -22,6 +22,7 @@ Metric = Literal["HR", "NDCG", "MRR"]
 Protocol = Literal["seen_kept", "seen_removed"]
 
 _COUNTS_AT_ONCE = 4_000_000
+NORMAL = 1.959964  # between minus this and this lie 95 % of a standard normal
 _ROUNDING = 1e-11  # figures of the same size may differ by this much
 
 
@@ -48,6 +49,35 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a model's lists.
+
+    Attributes:
+        value: the mean over users, or a figure of all lists together.
+        low, high: the 95 % interval of a mean; None for a figure of all lists together, and for a single user.
+        users: how many users have a value.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    users: int
+
+
+def mean_figure(values: NDArray[np.float64]) -> Figure | None:
+    """The mean of what users have, NaN being nothing, and its 95 % interval by the normal distribution.
+
+    The interval is ``mean +- 1.96 s / sqrt(n)``. None where no user has a value.
+    """
+    there = values[~np.isnan(values)]
+    if len(there) < 2:
+        return Figure(float(there[0]), None, None, 1) if len(there) else None
+    mean = float(there.mean())
+    half = NORMAL * float(there.std(ddof=1)) / math.sqrt(len(there))
+    return Figure(mean, mean - half, mean + half, len(there))
 
 
 def mean_interval(ranks: RankArray, metric: Metric, k: int, resamples: int = 10_000, seed: int = 0) -> Interval:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from seqdiffrec.fitting.quality import for_whom, of_lists, of_probabilities
 from seqdiffrec.models import MODELS
 
 _PROTOCOLS = {
@@ -56,6 +57,7 @@ def markdown(facts: dict[str, Any], has_curves: bool) -> str:
         _table(facts),
         _against_sasrec(facts, chosen),
         *(["![Validation NDCG by epoch of the best trial of each model](curves.svg)"] if has_curves else []),
+        *_quality(facts),
         "## Data",
         _data(facts["data"], facts["split"]),
         "## Limits",
@@ -128,6 +130,20 @@ def _against_sasrec(facts: dict[str, Any], chosen: dict[str, Any]) -> str:
     )
 
 
+def _quality(facts: dict[str, Any]) -> list[str]:
+    found = facts["quality"]
+    items = of_lists(found).splitlines()
+    return [
+        "## For whom",
+        _wrap(f"{found['cases']:,} test cases; in brackets are 95 % intervals over people."),
+        for_whom(found, facts["protocol"], facts["k"]),
+        "## Its lists",
+        "\n".join(_wrap(line, "  ") for line in items),
+        "## Its probabilities",
+        _wrap(of_probabilities(found)),
+    ]
+
+
 def _data(data: dict[str, Any], split: dict[str, Any] | None) -> str:
     lengths, times = data["lengths"], data["times"]
     where = "each person's last item is for the test, the one before for validation, the rest for training"
@@ -162,7 +178,6 @@ def _limits(facts: dict[str, Any]) -> str:
                 "split at one time for all is harder, and closer to use."
             ]
         ),
-        "- The probabilities have not been checked against how often they come true.",
     ]
     return "\n".join(_wrap(line, "  ") for line in lines)
 

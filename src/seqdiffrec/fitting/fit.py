@@ -17,6 +17,7 @@ from seqdiffrec.data.storage import replace_file
 from seqdiffrec.evaluation import Ranks
 from seqdiffrec.evaluation.significance import Protocol, mean_interval, paired_bootstrap
 from seqdiffrec.fitting import card
+from seqdiffrec.fitting.quality import quality
 from seqdiffrec.fitting.race import Contender, Race, best_of_each
 from seqdiffrec.fitting.refit import refit as train_on_all, trials_share
 from seqdiffrec.inference import load
@@ -71,6 +72,7 @@ def fit_log(
             "protocol": protocol,
             "repeats": repeats,
             **_judged(best, data, protocol),
+            "quality": quality(best[0].run, data, protocol),
             "tried": [_told(one) for one in tried],
             "cases": {"validation": len(data.split.validation), "test": len(data.split.test)},
             "data": _data_facts(data),

@@ -13,7 +13,9 @@ import torch
 
 from seqdiffrec.data import Corpus, Dataset, Sequences
 from seqdiffrec.data.dataset import WHOLE_LOG
-from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
+from seqdiffrec.data.split import Cases
+from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
+from seqdiffrec.inference.checks import assert_fitted, check_k, fitted_temperature
 from seqdiffrec.inference.ids import columns_of, known_items
 from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
 from seqdiffrec.inference.ranking import as_frame, top_items
@@ -52,6 +54,7 @@ class Recommender:
         self._corpus: Corpus | None = None
         self._split: dict[str, Any] | None = None
         self._index: ItemIndex | None = None
+        self.temperature: float | None = None  # see `seqdiffrec.fit_temperature`
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -104,6 +107,8 @@ class Recommender:
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
+            if self.temperature is not None:
+                run.save_temperature({"value": self.temperature})
         except BaseException:
             shutil.rmtree(run.path)
             raise
@@ -131,7 +136,7 @@ class Recommender:
             ) from error
         recommender._take(model, run.corpus(), run.items())
         recommender.run = run
-        recommender.state = run.state()
+        recommender.state, recommender.temperature = run.state(), run.temperature()
         recommender._split = run.record.get("split")
         return recommender
 
@@ -146,12 +151,15 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
         approximate: bool = False,
+        calibrated: bool = False,
     ) -> pl.DataFrame:
         """The k items that each user most probably takes next, after their whole history in the corpus.
 
         filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
         approximate: look only at the items that the index names (`build_index`); the frame then has a column
             approximate, and its scores are estimates.
+        calibrated: give probabilities at the temperature that `seqdiffrec.fit_temperature` found; the order stays.
+            Takes a second pass of the model over all items, so it does not go with ``approximate``.
         Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
         Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
         """
@@ -162,7 +170,7 @@ class Recommender:
             corpus.user_index(wanted[place])  # raises, and says which are known
         keys = corpus.user_ids.gather(rows).alias("user_id")
         allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate)
+        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate, calibrated)
 
     def recommend_sequences(
         self,
@@ -173,6 +181,7 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
         approximate: bool = False,
+        calibrated: bool = False,
     ) -> pl.DataFrame:
         """The same for histories of item ids, oldest first, of people whom training has not seen.
 
@@ -187,7 +196,9 @@ class Recommender:
             log.warning("history %d has no known item: it gets the most popular items", number)
         keys = pl.int_range(0, len(known), eager=True).alias("history")
         allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
+        return self._rank(
+            Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate, calibrated
+        )
 
     def similar_items(
         self,
@@ -260,6 +271,12 @@ class Recommender:
 
     def rank(self, data: Dataset, *, part: str = "test", progress: Progress | None = None) -> Ranks:
         """The rank of each case's target under both protocols."""
+        return rank_targets(
+            self.model.predict_histories, self.cases(data, part), self.model.num_items, progress=progress
+        )
+
+    def cases(self, data: Dataset, part: str = "test") -> Cases:
+        """The cases to judge this model by. Raises RunError where ``data`` is not the corpus or split of training."""
         if part not in ("test", "validation"):
             raise SettingError(f"part is {part!r}; give test or validation")
         if self._corpus is not None and data.corpus.content_hash != self._corpus.content_hash:
@@ -270,8 +287,7 @@ class Recommender:
             raise RunError("this model was trained on the whole log, so nothing is left to judge it by")
         if data.split_settings != self._split:
             raise RunError(f"this model was trained with the split {self._split or 'leave-one-out'}; give that one")
-        cases = data.split.test if part == "test" else data.split.validation
-        return rank_targets(self.model.predict_histories, cases, self.model.num_items, progress=progress)
+        return data.split.test if part == "test" else data.split.validation
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -305,10 +321,14 @@ class Recommender:
         filter_viewed: bool,
         allowed: torch.Tensor,
         approximate: bool,
+        calibrated: bool,
     ) -> pl.DataFrame:
         check_k(k, self.model.num_items)
         index = self.index if approximate else None
-        found = top_items(self.model, histories, k, allowed, filter_viewed=filter_viewed, nearest=index)
+        temperature = fitted_temperature(self.temperature, self.run, approximate) if calibrated else None
+        found = top_items(
+            self.model, histories, k, allowed, filter_viewed=filter_viewed, nearest=index, temperature=temperature
+        )
         frame = as_frame(keys, *found, self.vocabulary)
         return frame.with_columns(approximate=pl.lit(True)) if approximate else frame
 
@@ -325,7 +345,8 @@ class Recommender:
         if vocabulary is None:
             assert corpus is not None
             vocabulary = corpus.vocabulary()
-        self._model, self._corpus, self._vocabulary, self._index = model, corpus, vocabulary, None
+        self._model, self._corpus, self._vocabulary = model, corpus, vocabulary
+        self._index = self.temperature = None
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -368,18 +389,3 @@ def load(path: str | Path) -> Recommender:
 def made_by() -> dict[str, Any]:
     """What makes a figure besides its settings and data."""
     return {"versions": versions(), "revision": code_revision(), "machine": machine()}
-
-
-def assert_fitted(model: SequenceModel | None) -> SequenceModel:
-    """The model, or a SettingError that says to call `fit` first."""
-    if model is None:
-        raise SettingError("this model is not fitted yet: call fit(data), or load a run")
-    return model
-
-
-def check_k(k: int, num_items: int) -> None:
-    """Raise SettingError where no list of k items can be made from the catalogue."""
-    try:
-        check_cutoff(k, num_items)
-    except ValueError as error:
-        raise SettingError(str(error)) from error

@@ -188,6 +188,16 @@ class RunFolder:
         facts = json.loads(metadata["facts"])
         return (tensors, facts) if facts["weights"] == self._weights_hash() else None
 
+    def save_temperature(self, facts: dict[str, Any]) -> None:
+        """Note a temperature for the probabilities, ``value``, which belongs to the weights that are there now."""
+        noted = {**facts, "weights": self._weights_hash()}
+        self._commit({**self.record, "temperature": noted, "files": dict(self.record["files"])}, remove=None)
+
+    def temperature(self) -> float | None:
+        """What `save_temperature` noted last; None where nothing, or where the weights have changed since."""
+        noted = self.record.get("temperature")
+        return noted["value"] if noted is not None and noted["weights"] == self._weights_hash() else None
+
     def _weights_hash(self) -> str:
         return self.record["files"][self.record["weights"]]["sha256"]
 
