@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, quality, ranking_speed, request_speed, training_speed
+from benchmarks import growth, prepare_speed, prepare_worker, quality, ranking_speed, request_speed, training_speed
 from benchmarks.__main__ import make_parser
 from benchmarks.machine import available_memory
 from benchmarks.own_worker import REFERENCE
@@ -191,6 +191,32 @@ def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: 
     assert len(record["rows"]) == 10 and len(FakeWorker.made) == 10
     row = record["rows"]["ml-1m, DiffRec bidirectional, 10 seeds"]
     assert row["peak_memory_mib"] == 3 and row["cases_per_second"]["median"] > 0
+
+
+def test_preparing_and_checking_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_speed, "PART", 4000)
+    monkeypatch.setattr(prepare_speed, "MOST_CHECKED", 10_000)
+
+    class Here:
+        def __init__(self, *spec: Any):
+            self.told = dict[str, Any]()
+
+        def ask(self, order: str, path: str) -> dict[str, Any]:
+            return {**getattr(prepare_worker, order)(path), "peak": 2**21}
+
+        def end(self) -> None: ...
+
+    monkeypatch.setattr(prepare_speed, "Worker", Here)
+    rows = prepare_speed.run(options("prepare", "--events", "10000", "20000"))["rows"]
+    assert list(rows) == [
+        "10,000 events, prepare, Parquet",
+        "10,000 events, prepare, CSV",
+        "10,000 events, check, Parquet",
+        "20,000 events, prepare, Parquet",
+        "20,000 events, prepare, CSV",
+    ]
+    for row in rows.values():
+        assert row["peak_memory_mib"] == 2 and row["events_per_second"] > 1000
 
 
 def test_memory_of_the_machine_is_told_where_the_system_does() -> None:
