@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, history_batch, window_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import STOSA, STOSAConfig, stosa as module
+from seqdiffrec.models.item_table import SEEN_BIAS_SCALE
 from seqdiffrec.models.stosa import centred_root
 
 T, ITEMS, SIZE = 6, 9, 8
@@ -135,6 +136,17 @@ def test_the_loss_is_bpr_over_distances_and_the_regulariser(monkeypatch, setting
     assert loss.total.item() == loss.parts["loss"]
 
 
+def test_what_is_added_to_scores_is_taken_off_distances():
+    """Histories 1; 1 2; 1 2 1. Of the second target and negative both were taken, of the third the negative alone."""
+    batch, model = batch_of([1, 2, 1, 3]), make(seen_bias=True)
+    state, negatives = model.represent(batch, 1)[0], torch.tensor([[8], [2], [2]])
+    plain = model.table.distances(state, batch, negatives)
+    torch.nn.init.constant_(model.table.seen_bias, 0.1)
+    moved = model.table.distances(state, batch, negatives)
+    torch.testing.assert_close(moved[:2], plain[:2])
+    torch.testing.assert_close(moved[2] - plain[2], torch.tensor([0.0, 0.0, 0.1 * SEEN_BIAS_SCALE]))
+
+
 def test_the_full_loss_is_a_softmax_over_minus_the_distances():
     batch, model = batch_of([9, 8, 7, 6, 5]), make(loss="full")
     expected = [
@@ -148,11 +160,9 @@ def test_negatives_are_items_that_were_not_taken(monkeypatch):
     drawn: list[Tensor] = []
     draw = module.draw_unseen
     monkeypatch.setattr(module, "draw_unseen", lambda *given: drawn.append(draw(*given)) or drawn[-1])
-    batch, model = batch_of([1, 2, 3, 4, 5], [9, 8]), make()
-    for _ in range(30):
-        model.loss(batch)
-    of_first = torch.stack([one[batch.rows == 0] for one in drawn])
-    of_second = torch.stack([one[batch.rows == 1] for one in drawn])
+    batch = batch_of(*20 * [[1, 2, 3, 4, 5]], *60 * [[9, 8]])
+    make().loss(batch)
+    of_first, of_second = drawn[0][batch.rows < 20], drawn[0][batch.rows >= 20]
     assert set(of_first.flatten().tolist()) == {6, 7, 8, 9}
     assert set(of_second.flatten().tolist()) == {1, 2, 3, 4, 5, 6, 7}
 

@@ -83,7 +83,10 @@ class STOSAConfig(ModelConfig):
 
 
 class STOSA(TableModel):
-    """A causal Transformer over Gaussians: the one that comes out after an item is nearest to the next one."""
+    """A causal Transformer over Gaussians: the one that comes out after an item is nearest to the next one.
+
+    Its probabilities are the softmax of minus the squared distances. What is published of that is the order.
+    """
 
     name: ClassVar[str] = "stosa"
     config_class: ClassVar[type[ModelConfig]] = STOSAConfig
@@ -113,19 +116,16 @@ class STOSA(TableModel):
             total = self.table.loss(state, batch).mean()
             return Loss(total, {"loss": total.item()})
         negatives = draw_unseen(batch.rows, *taken(batch), self.num_items, 1)
-        at_target, at_negative, between = cast(GaussianTable, self.table).distances(state, batch, negatives)
+        at_target, between, behind = cast(GaussianTable, self.table).distances(state, batch, negatives)
         known = negatives[:, 0] > 0  # who took all items has no negative
-        recommendation = (F.softplus(at_target - at_negative) * known).mean()
+        recommendation = (F.softplus(behind) * known).mean()
         regularizer = (F.relu(at_target - between) * known).mean()
         total = recommendation + self.config.regularizer_weight * regularizer
         parts = {"loss": total, "recommendation": recommendation, "regularizer": regularizer}
         return Loss(total, {name: part.item() for name, part in parts.items()})
 
     def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "1 R D"]:
-        """The point after each history; there is no noise to draw.
-
-        `predict` takes the softmax of minus the distances: their order is published, not that they are probabilities.
-        """
+        """The point after each history; there is no noise to draw."""
         return self._encode(batch)[None]
 
     @torch.inference_mode()
@@ -187,15 +187,19 @@ class GaussianTable(ItemTable):
     def distances(
         self, h: Float[Tensor, "R D"], batch: RaggedBatch, negatives: Int64[Tensor, "R 1"]
     ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"], Float[Tensor, " R"]]:
-        """Of each point h to its target and to its negative, less what a score has added, and between these two."""
+        """Of each point h to its target; from that to its negative; by how much the target's score is behind.
+
+        That is by how much further than the negative it is, less what is added to their scores.
+        """
         self._kept = None  # the weights are about to change
         picked = torch.cat([batch.targets[:, None], negatives], 1)
         target, negative = as_points(self.embedding(picked.T.flatten())).chunk(2)
         at_target, at_negative = ((h - one).square().sum(1) for one in (target, negative))
-        added = self._added(batch)
+        behind, added = at_target - at_negative, self._added(batch)
         if added is not None:
-            at_target, at_negative = torch.stack([at_target, at_negative]) - added.at(picked).T
-        return at_target, at_negative, (target - negative).square().sum(1)
+            of_target, of_negative = added.at(picked).T
+            behind = behind - of_target + of_negative
+        return at_target, (target - negative).square().sum(1), behind
 
     def _weights(self, items: Int64[Tensor, " n"] | None) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
         rows = self.embedding.weight if items is None else self.embedding.weight[items]
