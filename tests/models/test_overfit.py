@@ -25,6 +25,9 @@ def corpus() -> Sequences:
         ("diffrec", 110, {"attention": "shared_history", "num_steps": 20, "embedding_std": 0.2, "weight_std": 0.2}),
         ("sasrec", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
         ("gru4rec", 40, {"embedding_std": 0.2}),
+        # BPR holds a target against items that its user never takes, which are few here.
+        ("stosa", 40, {"loss": "full", "embedding_std": 0.2}),
+        ("vsan", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
         ("bert4rec", 40, {"last_item_proportion": 0.5, "embedding_std": 0.2, "weight_std": 0.2}),
     ],
 )

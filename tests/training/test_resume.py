@@ -39,6 +39,8 @@ SHARED = {"attention": "shared_history"}
         ({**SHARED, "loss": "in_batch"}, {}),
         ({"name": "duorec"}, {}),
         ({"name": "cl4srec"}, {}),
+        ({"name": "stosa"}, {}),
+        ({"name": "vsan", "anneal_steps": 15}, COURSE),
     ],
 )
 @pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())

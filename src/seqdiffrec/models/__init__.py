@@ -18,3 +18,5 @@ from seqdiffrec.models.item_knn import ItemKNN as ItemKNN, ItemKNNConfig as Item
 from seqdiffrec.models.markov import Markov as Markov, MarkovConfig as MarkovConfig
 from seqdiffrec.models.popularity import Popularity as Popularity
 from seqdiffrec.models.sasrec import SASRec as SASRec, SASRecConfig as SASRecConfig
+from seqdiffrec.models.stosa import STOSA as STOSA, STOSAConfig as STOSAConfig
+from seqdiffrec.models.vsan import VSAN as VSAN, VSANConfig as VSANConfig

@@ -78,10 +78,25 @@ class RaggedAttention:
         slopes: what each head takes off a key's score for each place that it stands before its query.
         """
         query = query * query.shape[-1] ** -0.5
-        own_score = None if own is None else _pad((query * own[0]).sum(-1), self.query_index)  # (padded, H)
-        query, key, value = _pad(query, self.query_index), _pad(key, self.key_index), _pad(value, self.key_index)
-        outputs: list[Tensor] = []
-        own_weights: list[Tensor] = []
+        own_score = None if own is None else (query * own[0]).sum(-1)
+        weights = self.weigh(query, key, own_score, dropout_rate, slopes)
+        return self.mix(weights, value, None if own is None else own[1])
+
+    def weigh(
+        self,
+        query: Float[Tensor, "n H d"],
+        key: Float[Tensor, "m H d"],
+        own_score: Float[Tensor, "n H"] | None,
+        dropout_rate: float,
+        slopes: Float[Tensor, " H"] | None = None,
+    ) -> list[Tensor]:
+        """Each chunk's weights, (b, H, Q, K): a softmax over inner products, which are not scaled.
+
+        Where there is an ``own_score``, of each query with its own place, its weight stands first.
+        """
+        query, key = _pad(query, self.query_index), _pad(key, self.key_index)
+        own_score = None if own_score is None else _pad(own_score, self.query_index)  # (padded, H)
+        weights: list[Tensor] = []
         for chunk in self.chunks:
             b, _, num_queries, num_keys = chunk.hidden.shape
             # (b, H, Q, d) @ (b, H, d, K) -> (b, H, Q, K)
@@ -91,15 +106,29 @@ class RaggedAttention:
             scores = scores.masked_fill(chunk.hidden, float("-inf"))
             if own_score is not None:
                 scores = torch.cat([_split(own_score[chunk.queries, :, None], b, num_queries), scores], dim=-1)
-            weights = dropout(scores.softmax(-1), dropout_rate)
-            if own_score is not None:
-                own_weights.append(weights[..., 0].transpose(1, 2).flatten(0, 1))
-                weights = weights[..., 1:]
-            outputs.append((weights @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
+            weights.append(dropout(scores.softmax(-1), dropout_rate))
+        return weights
+
+    def mix(
+        self,
+        weights: list[Tensor],
+        value: Float[Tensor, "m H d"],
+        own_value: Float[Tensor, "n H d"] | None,
+    ) -> Float[Tensor, "n H d"]:
+        """The sums of the values under weights as `weigh` gives them, own places first where they have a value."""
+        value = _pad(value, self.key_index)
+        outputs: list[Tensor] = []
+        own_weights: list[Tensor] = []
+        for chunk, each in zip(self.chunks, weights, strict=True):
+            b, _, _, num_keys = chunk.hidden.shape
+            if own_value is not None:
+                own_weights.append(each[..., 0].transpose(1, 2).flatten(0, 1))
+                each = each[..., 1:]
+            outputs.append((each @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
         attended = _unpad(torch.cat(outputs), self.query_index)
-        return (
-            attended if own is None else attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own[1]
-        )
+        if own_value is None:
+            return attended
+        return attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own_value
 
 
 PAD = -1

@@ -143,7 +143,7 @@ class DrawnLoss(nn.Module):
         if calibrated:
             negatives = draw_others(batch.targets, self.num_items, count)
         else:
-            negatives = draw_unseen(batch.rows, *_taken(batch), self.num_items, count)
+            negatives = draw_unseen(batch.rows, *taken(batch), self.num_items, count)
         picked = torch.cat([batch.targets[:, None], negatives], 1)
         scores = own_scores(h, *weights(None), picked)
         scores = scores if added is None else scores + added.at(picked)
@@ -154,7 +154,7 @@ class DrawnLoss(nn.Module):
         return binary_cross_entropy(at_target, at_negatives, power) / (1 + count)
 
 
-def _taken(batch: RaggedBatch) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"]]:
+def taken(batch: RaggedBatch) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " E"]]:
     """Each (sequence, item) of which a batch knows that it has been taken: histories, what is older, targets."""
     of_token, _ = batch.locate_tokens()
     of_older = torch.repeat_interleave(batch.older_offsets.diff())
