@@ -229,10 +229,7 @@ def test_weights_round_trip(name, settings):
     assert torch.equal(twin.predict_histories(histories), model.predict_histories(histories))
     if list(model.parameters()):
         losses = []
-        if name in (
-            "duorec",
-            "mfgan",
-        ):  # looks things up in the training data, which every run hands over and no state holds
+        if name in ("duorec", "mfgan"):  # look things up in the training data, which every run has and no state holds
             twin.count_items(ragged(*LISTS))
         for one in (model, twin):
             torch.manual_seed(3)
