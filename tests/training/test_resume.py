@@ -26,6 +26,15 @@ def create(path: Path, corpus) -> RunFolder:
 COURSE = {"warmup_epochs": 1.5, "decay": "cosine", "weight_decay": 0.1, "average_rate": 0.9}
 
 
+# All of MFGAN's phases within two epochs, and changes within an epoch.
+GAME = {
+    "pretraining_epochs": 0.5,
+    "discriminator_pretraining_epochs": 0.3,
+    "generator_epochs": 0.4,
+    "discriminator_epochs": 0.2,
+    "num_buckets": 4,
+    "num_generated": 3,
+}
 SHARED = {"attention": "shared_history"}
 
 
@@ -41,6 +50,8 @@ SHARED = {"attention": "shared_history"}
         ({"name": "cl4srec"}, {}),
         ({"name": "stosa"}, {}),
         ({"name": "vsan", "anneal_steps": 15}, COURSE),
+        ({"name": "acvae", "recurrent_size": 8, "latent_size": 6, "adversary_size": 8}, COURSE),
+        ({"name": "mfgan", **GAME}, COURSE),
     ],
 )
 @pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())

@@ -84,6 +84,10 @@ class RaggedBatch:
         repeated = {name: getattr(self, name).repeat(times) for name in ("rows", "places", "targets", "origins")}
         return replace(self, **repeated)
 
+    def of_targets(self, chosen: Int64[Tensor, " r"]) -> "RaggedBatch":
+        """These targets alone, over the same histories."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in ("rows", "places", "targets", "origins")})
+
     def append(self, tokens: Int64[Tensor, " m"], lengths: Int64[Tensor, " b"]) -> "RaggedBatch":
         """This batch, and b more histories of these lengths behind it, each with a target, not known, that sees it all.
 

@@ -78,6 +78,8 @@ class Recommender:
         """
         begun = run_to_resume(out, data, self._settings()) if resume else None
         model = self._new_model(data.corpus.num_items)
+        categories = data.corpus.categories
+        model.describe_items(None if categories is None else categories.to_list())
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
         run = begun

@@ -3,6 +3,7 @@
 A new model is its file and a line here that imports it: docs/extending.md.
 """
 
+from seqdiffrec.models.acvae import ACVAE as ACVAE, ACVAEConfig as ACVAEConfig
 from seqdiffrec.models.base import (
     MODELS as MODELS,
     Loss as Loss,
@@ -16,6 +17,7 @@ from seqdiffrec.models.duorec import DuoRec as DuoRec, DuoRecConfig as DuoRecCon
 from seqdiffrec.models.gru4rec import GRU4Rec as GRU4Rec, GRU4RecConfig as GRU4RecConfig
 from seqdiffrec.models.item_knn import ItemKNN as ItemKNN, ItemKNNConfig as ItemKNNConfig
 from seqdiffrec.models.markov import Markov as Markov, MarkovConfig as MarkovConfig
+from seqdiffrec.models.mfgan import MFGAN as MFGAN, MFGANConfig as MFGANConfig
 from seqdiffrec.models.popularity import Popularity as Popularity
 from seqdiffrec.models.sasrec import SASRec as SASRec, SASRecConfig as SASRecConfig
 from seqdiffrec.models.stosa import STOSA as STOSA, STOSAConfig as STOSAConfig

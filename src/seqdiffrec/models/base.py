@@ -1,5 +1,6 @@
 """What every model offers to training, evaluation and inference, and the table of all models."""
 
+from collections.abc import Sequence as PySequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -84,6 +85,12 @@ class SequenceModel(nn.Module):
     def shares_history(self) -> bool:
         """Whether training batches give all targets of a stretch one shared history."""
         return True
+
+    def describe_items(self, categories: PySequence[PySequence[str] | None] | None) -> None:
+        """Take in each item's categories, in the order of the indices; None where the data have none.
+
+        Called once before training, ahead of `count_items`. Most models have no use for them.
+        """
 
     def count_items(self, train: Sequences) -> None:
         """Record how often each item occurs in training: the answer to an empty history."""

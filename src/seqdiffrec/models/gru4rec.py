@@ -19,17 +19,16 @@ Differs from the papers and the authors' code (hidasib/GRU4Rec and GRU4Rec_PyTor
 import math
 from typing import Annotated, ClassVar, cast
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models.attention import dropout
 from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.encoder import initialize
 from seqdiffrec.models.item_table import ItemTable, ItemTableConfig, TableModel
+from seqdiffrec.models.recurrent import Steps
 
 
 class GRU4RecConfig(ItemTableConfig):
@@ -78,20 +77,11 @@ class GRU4Rec(TableModel):
         return self._encode(batch)[None]
 
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
-        rows, places = batch.locate_tokens()
-        # The first items of all sequences, then the second ones, ...: longest sequence first, so that those that go on
-        # stand together and nothing is padded.
-        rank = batch.lengths.argsort(descending=True, stable=True).argsort()
-        order = (places * len(rank) + rank[rows]).argsort()
-        running = places.bincount().cpu()
-        place_of = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
-        x = self._drop(self.table.embed(batch.tokens), self.config.embedding_dropout)[order]
-        # In float32: with few rows a step, products in bfloat16 are no faster, and each new shape is compiled.
-        with torch.autocast(x.device.type, enabled=False):
-            for layer in self.layers:
-                packed = cast(PackedSequence, layer(PackedSequence(x, running))[0])
-                x = self._drop(packed.data, self.config.hidden_dropout)
-        return x[place_of[batch.offsets[batch.rows] + batch.places - 1]]
+        steps = Steps.of(batch)
+        x = self._drop(self.table.embed(batch.tokens), self.config.embedding_dropout)[steps.order]
+        for layer in self.layers:
+            x = self._drop(steps.run(cast(nn.GRU, layer), x), self.config.hidden_dropout)
+        return x[steps.place_of[batch.offsets[batch.rows] + batch.places - 1]]
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:
         return dropout(x, rate if self.training else 0.0)
