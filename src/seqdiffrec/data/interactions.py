@@ -15,7 +15,7 @@ import polars as pl
 
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.readers import SourceFile
-from seqdiffrec.data.sources import RawLog, Where, open_frame, open_path, open_sequences, open_table
+from seqdiffrec.data.sources import RawLog, Where, first_line, open_frame, open_path, open_sequences, open_table
 from seqdiffrec.data.timestamps import as_numbers
 
 TIME_NAMES = ("timestamp", "datetime")
@@ -88,10 +88,13 @@ class Interactions:
         wanted = narwhal.select(list(dict.fromkeys(columns.values())))
         try:
             polars = wanted.collect("polars").to_native() if isinstance(wanted, nw.LazyFrame) else wanted.to_polars()
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{source}: a column holds values of more than one type ({error})") from error
-        except Exception as error:  # a lazy frame runs only now, and each library has errors of its own
-            raise DataError(f"{source} could not be computed: {type(error).__name__}: {error}") from error
+        except Exception as error:  # each library has errors of its own, and a lazy frame is computed only now
+            if isinstance(wanted, nw.LazyFrame):
+                raise DataError(
+                    f"{source} could not be computed: {type(error).__name__}: {first_line(error)}"
+                ) from error
+            why = first_line(error)
+            raise DataError(f"{source}: a column holds values of more than one type ({why})") from error
         return cls.from_log(open_frame(source, polars), user=user, item=item, time=time, split=split)
 
     @classmethod

@@ -74,13 +74,14 @@ def open_path(path: Path) -> RawLog:
     """
     if path.is_dir():
         return _open_parquet(path, parquet_parts(path))
+    _require_file(path)
     suffix = ending(path)
     if suffix in SEPARATORS:
-        return _open_text(_require_file(path), SEPARATORS[suffix])
+        return _open_text(path, SEPARATORS[suffix])
     if suffix in PARQUET:
-        return _open_parquet(path, [_require_file(path)])
+        return _open_parquet(path, [path])
     if suffix in ARROW:
-        return _open_arrow(_require_file(path))
+        return _open_arrow(path)
     if suffix in SEQUENCES:
         return open_sequences(read_source(path))
     known = ", ".join((*SEPARATORS, *PARQUET, *ARROW, *SEQUENCES))
@@ -126,7 +127,7 @@ def open_frame(label: str, frame: pl.DataFrame, *, is_text: bool = False) -> Raw
         frame.lazy(),
         frame.columns,
         lambda row: f"{label}, row {row + 1} (counted from 1)",
-        lambda error: DataError(f"{label} could not be read: {_first_line(error)}"),
+        lambda error: DataError(f"{label} could not be read: {first_line(error)}"),
         is_text,
     )
 
@@ -167,7 +168,7 @@ def _scan_text(
         line = first_uneven_line(text, separator, width)
         return DataError(
             f"{label}, line {line}: not {width} fields as in the first line, or a quote that is never closed "
-            f"({_first_line(error)})"
+            f"({first_line(error)})"
         )
 
     def where(row: int) -> str:
@@ -189,7 +190,7 @@ def _scan_text(
 def _open_arrow(path: Path) -> RawLog:
     def explain(error: BaseException) -> DataError:
         return DataError(
-            f"{path} is not a whole Arrow file: it is cut off or of another format ({_first_line(error)}); get it again"
+            f"{path} is not a whole Arrow file: it is cut off or of another format ({first_line(error)}); get it again"
         )
 
     try:
@@ -251,7 +252,7 @@ def _is_whole(part: Path) -> bool:
 
 def _not_parquet(path: Path, error: BaseException) -> DataError:
     return DataError(
-        f"{path} is not a whole Parquet file: it is cut off or of another format ({_first_line(error)}); get it again"
+        f"{path} is not a whole Parquet file: it is cut off or of another format ({first_line(error)}); get it again"
     )
 
 
@@ -263,5 +264,6 @@ def _require_file(path: Path) -> Path:
     return path
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without the hints for programmers below."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -73,7 +73,8 @@ def survey(log: RawLog, columns: Mapping[str, str]) -> Survey:
     lacks = np.logical_or.reduce([rows.to_numpy() for rows in missing.values()])
     rows = np.flatnonzero(~lacks) if lacks.any() else None
     if rows is not None and len(rows) == 0:
-        raise DataError(f"{log.label}: no row has a user, an item and a time; check which columns hold them")
+        kinds = " and ".join(f"{kind} (column {columns[kind]!r})" for kind in missing)
+        raise DataError(f"{log.label}: no row has {kinds}; check which columns hold them")
     (user_ids, users), (item_ids, items) = (
         number_ids(raw[kind] if rows is None else raw[kind][rows]) for kind in ("user", "item")
     )
