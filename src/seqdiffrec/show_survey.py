@@ -46,10 +46,8 @@ def _times(times: dict[str, Any] | None) -> str:
 
 
 def _spread(of: dict[str, Any]) -> str:
-    return (
-        f"{of['median']:,g} actions in the middle, {of['mean']:,} on average, {of['p90']:,g} at nine of ten, "
-        f"{of['p99']:,g} at 99 of 100, {of['least']:,} to {of['most']:,} in all"
-    )
+    middle = f"{of['median']:,g} in the middle, {of['mean']:,} on average, {of['p90']:,g} at nine of ten"
+    return f"{of['least']:,} to {of['most']:,} actions: {middle}"
 
 
 def _plot(title: str, bins: list[dict[str, int]]) -> Table:

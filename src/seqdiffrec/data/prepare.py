@@ -123,7 +123,7 @@ def _grouped(users: NDArray[np.int32], num_users: int) -> NDArray[np.int32]:
     """Places of the actions by user, those of one user as they stand: a counting sort, which SciPy has as `tocsc`."""
     rows = np.arange(len(users) + 1, dtype=np.int32)
     table = csr_array((np.ones(len(users), dtype=np.int8), users, rows), shape=(len(users), num_users))
-    return table.tocsc().indices.astype(np.int32, copy=False)
+    return np.asarray(table.tocsc().indices, dtype=np.int32)
 
 
 def _check_parts(

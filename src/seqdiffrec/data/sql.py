@@ -7,7 +7,7 @@ a query too, but takes a column of mixed types for one of them and empties what 
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,16 +63,17 @@ def query_columns(query: str, url: str) -> list[str]:
 
 
 @contextmanager
-def _connected(url: str, label: str) -> Iterator[Any]:
+def _connected(url: str, label: str) -> Generator[Any]:
     try:
         import sqlalchemy
+        from sqlalchemy.exc import ArgumentError
     except ImportError as error:
         raise DataError(f"{label} needs SQLAlchemy: pip install 'seqdiffrec[sql]', or give a connection") from error
     try:
         parsed = sqlalchemy.make_url(url)
         parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
         engine = sqlalchemy.create_engine(parsed)
-    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError) as error:
         form = "write dialect://user@host/database, or sqlite:///path"
         raise DataError(f"{label}: not the URL of a database that is known here ({_said(error)}); {form}") from error
     except ImportError as error:
@@ -157,7 +158,7 @@ def _mixed(label: str, name: str, kinds: str) -> DataError:
 
 
 @contextmanager
-def _failing(label: str, what: str) -> Iterator[None]:
+def _failing(label: str, what: str) -> Generator[None]:
     """Each driver has errors of its own; they have `Error` of the DB-API by name, or are SQLAlchemy's."""
     try:
         yield

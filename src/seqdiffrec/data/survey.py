@@ -145,7 +145,7 @@ def _missing(values: pl.Series) -> pl.Series:
     return values.is_null() | values.is_nan() if values.dtype.is_float() else values.is_null()
 
 
-def _same_rows(log: RawLog, places: NDArray[np.int64]) -> int | None:
+def _same_rows(log: RawLog, places: NDArray[np.integer[Any]]) -> int | None:
     """How many of these rows are copies of another one of them in all columns; None where there are too many to see."""
     if len(places) == 0 or len(places) > MOST_COMPARED:
         return None if len(places) else 0

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from seqdiffrec.data.errors import DataError
 
-NARROW = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
 TABLE_ROOM = 4
 """A table of ids may be this many times as long as the log: then it takes less than what hashing does."""
 ROWS_AT_ONCE = 2_000_000
@@ -47,7 +46,7 @@ def number_ids(ids: pl.Series) -> tuple[pl.Series, NDArray[np.int32]]:
     keys, known = ids, vocabulary
     if is_categorical(ids.dtype) or ids.dtype.is_temporal():
         keys, known = ids.to_physical(), vocabulary.to_physical()
-    if keys.dtype in NARROW:
+    if keys.dtype.is_integer() and keys.dtype not in (pl.Int128(), pl.UInt128()):
         least, greatest = cast(int, known.min()), cast(int, known.max())
         if greatest - least < TABLE_ROOM * max(len(ids), 1000) and greatest < 2**63:
             return vocabulary, _look_up(keys.to_numpy(), known.to_numpy(), least, greatest)

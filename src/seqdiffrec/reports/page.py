@@ -173,7 +173,7 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
 
 
 def _split(record: dict[str, Any]) -> str:
-    data = record.get("data") or {}
+    data: dict[str, Any] = record.get("data") or {}
     if data.get("split") is not None:
         return f"The log's own column `{data['split']}` says which actions are for training, validation and the test."
     if data.get("test_time") is not None:
