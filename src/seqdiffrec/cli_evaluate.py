@@ -40,7 +40,6 @@ MEANING = {
 }
 # Segments of categories that are shown; --json has all.
 CATEGORIES_SHOWN = 8
-NAMED_SEGMENTS = 8
 
 
 @evaluate_app.command()
@@ -141,8 +140,9 @@ def calibrate(
 
 def _show_segments(segments: Sequence[SegmentFigures], k: int, protocol: Protocol) -> None:
     table = Table(title=f"by segment, {show.PROTOCOLS[protocol]}; in brackets 95 % intervals over users")
-    for name in ("", "", "users", f"HR@{k}", f"NDCG@{k}"):
-        table.add_column(name, justify="left" if not name else "right")
+    for name in ("segment", "cases", "users", f"HR@{k}", f"NDCG@{k}"):
+        told = name in ("segment", "cases")
+        table.add_column(name, justify="left" if told else "right", no_wrap=name != "cases")
     by_category = [one for one in segments if one["told"].startswith("category")]
     shown = [one for one in segments if one not in by_category] + by_category[:CATEGORIES_SHOWN]
     for one in shown:
@@ -157,8 +157,8 @@ def _show_segments(segments: Sequence[SegmentFigures], k: int, protocol: Protoco
 def _show_lists(found: ListEvaluation) -> None:
     viewed = "viewed items left out" if found["filter_viewed"] else "viewed items kept"
     table = Table(title=f"lists of {found['k']} for {found['users']:,} users, {viewed}")
-    for name in ("", "lists", "what they took", "meaning"):
-        table.add_column(name, justify="right" if name in ("lists", "what they took") else "left")
+    for name in ("", "lists", "targets", "meaning"):
+        table.add_column(name, justify="right" if name in ("lists", "targets") else "left", no_wrap=name != "meaning")
     for name, figure in found["metrics"].items():
         bare = name.partition("@")[0]
         taken = found["targets"].get(bare)

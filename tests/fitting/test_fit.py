@@ -59,6 +59,13 @@ def test_the_chosen_run_serves_and_its_card_stands_beside_it(tmp_path: Path) -> 
     text = (out / "card.md").read_text()
     assert "`fit_log`, from Python" in text
     assert "**Markov**, chosen" in text and "60 users, 20 items, 720 actions" in text and "curves.svg" in text
+    quality = found["quality"]
+    assert quality["segments"][0]["seen_removed"]["NDCG@10"]["value"] == pytest.approx(systems[0]["ndcg"]["value"])
+    assert run.temperature == quality["temperature"]["value"] == quality["calibration"][1]["temperature"]
+    assert f"At the temperature {run.temperature:.3f}" in text and "have not been checked" not in text
+    coverage = quality["lists"]["metrics"]["Coverage@10"]["value"]
+    assert f"coverage: {coverage:.1%} of the items" in text
+    assert "| short history | at most 11 actions | 60 |" in text
     assert found["against_sasrec"]["difference"] == pytest.approx(
         systems[0]["ndcg"]["value"] - next(one for one in systems if one["model"] == "sasrec")["ndcg"]["value"]
     )
@@ -202,7 +209,8 @@ def test_the_card_as_a_page_shows_text_as_text(tmp_path: Path) -> None:
     parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
     parser.feed(page)
     assert "script" not in tags and "b" not in tags and "img" not in tags
-    assert tags.count("tr") == 1 + len(found["systems"]) and "&lt;b&gt;mine" in page
+    assert tags.count("tr") == 1 + len(found["systems"]) + 1 + len(found["quality"]["segments"])
+    assert "&lt;b&gt;mine" in page
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def make_segments(cases: Cases, background: Background, categories: Categories |
         ("middle history", f"{low + 1:,} to {high:,} actions", (lengths > low) & (lengths <= high)),
         ("long history", f"more than {high:,} actions", lengths > high),
         ("new user", f"fewer than {NEW_USER} actions", lengths < NEW_USER),
-        ("popular target", "of the 20 % of items that most took before", popular),
+        ("popular target", "of the most taken 20 %", popular),
         ("rare target", "of the other 80 %", ~popular & ~cold),
-        ("new target", "nobody took it before", cold),
+        ("new target", "taken by nobody", cold),
     ]
     found = [Segment(name, told, np.flatnonzero(rows)) for name, told, rows in parts]
     if categories is not None:

@@ -49,7 +49,7 @@ def for_whom(found: dict[str, Any], protocol: Protocol, k: int) -> str:
     named = [one for one in found["segments"] if not one["told"].startswith("category")]
     for one in named + [one for one in found["segments"] if one not in named][:CATEGORIES_SHOWN]:
         figures = [_interval(one[protocol][f"{metric}@{k}"]) for metric in ("HR", "NDCG")]
-        rows.append([one["segment"].replace("|", "/"), one["told"], f"{one['users']:,}", *figures])
+        rows.append([" ".join(one["segment"].replace("|", "/").split()), one["told"], f"{one['users']:,}", *figures])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
