@@ -23,7 +23,7 @@ from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
 from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import load
-from seqdiffrec.inference.recommender import check_k
+from seqdiffrec.inference.answers import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.studies import source_of
