@@ -174,7 +174,7 @@ class Answers:
 
     @property
     def vocabulary(self) -> pl.DataFrame:
-        """item_id and title; row j belongs to item index j + 1."""
+        """item_id, title and categories; row j belongs to item index j + 1."""
         assert_fitted(self._model)
         assert self._vocabulary is not None
         return self._vocabulary
