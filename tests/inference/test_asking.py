@@ -150,3 +150,112 @@ def test_new_users_of_a_log_with_texts(frame):
     assert model.recommend(["101", "anna"], 2, recent={"anna": [10]})["user_id"].to_list() == ["101"] * 2 + ["anna"] * 2
     with pytest.raises(sdr.DataError, match="not of type String"):
         model.recommend([7], recent={7: [10]})
+
+
+# scores of given items
+
+
+@pytest.mark.parametrize("at_once", [1, 2**24])
+def test_scores_and_ranks_are_those_of_all_items(models, monkeypatch, at_once):
+    monkeypatch.setattr(ranking, "AT_ONCE", at_once)
+    model, wanted = models["diffrec"], [30, 140, 10]
+    found = model.score(wanted, histories=HISTORIES, num_seeds=3, spread=True)
+    assert found.columns == ["history", "item_id", "score", "score_std", "rank"]
+    assert found["item_id"].to_list() == wanted * 3
+    everything = model.recommend_sequences(HISTORIES, 14, num_seeds=3, filter_viewed=False, spread=True)
+    expected = found.select("history", "item_id").join(everything, on=["history", "item_id"], maintain_order="left")
+    assert_frame_equal(found, expected, check_exact=False, rel_tol=1e-5)
+    of_users = model.score([20], users=[101], recent={101: [30]})
+    both = model.recommend([101], 14, recent={101: [30]}, filter_viewed=False).filter(item_id=20)
+    assert_frame_equal(of_users, both, check_exact=False, rel_tol=1e-5)
+
+
+def test_equal_scores_rank_by_the_smaller_index(models):
+    model = models["popularity"]
+    counts = model.model.item_counts.tolist()
+    found = model.score(ids_of(model), histories=[[10]])
+    order = sorted(range(14), key=lambda place: (-counts[place], place))
+    assert found["rank"].to_list() == [order.index(place) + 1 for place in range(14)]
+
+
+def test_what_cannot_be_scored(models):
+    model = models["diffrec"]
+    with pytest.raises(sdr.SettingError, match=r"items \[7\] are not in the catalogue of 14 items"):
+        model.score([7], users=[101])
+    with pytest.raises(sdr.SettingError, match="say for whom"):
+        model.score([10])
+    assert model.score([10], histories=[]).shape == (0, 4)
+
+
+# one after another
+
+
+@pytest.mark.parametrize("name", ["diffrec", "popularity"])
+def test_a_rollout_is_a_loop_of_lists_of_one(models, name):
+    model = models[name]
+    found = model.recommend_next(steps=4, histories=[*HISTORIES, []], exclude_items=[40])
+    assert found.columns == ["history", "item_id", "score", "step"]
+    for number, history in enumerate([*HISTORIES, []]):
+        rows, so_far = found.filter(history=number), list(history)
+        assert rows["step"].to_list() == [1, 2, 3, 4]
+        for item, score in zip(rows["item_id"], rows["score"], strict=True):
+            best = model.recommend_sequences([so_far], 1, exclude_items=[40])
+            assert item == best["item_id"][0] and score == pytest.approx(best["score"][0], rel=1e-4)
+            so_far.append(item)
+    users = model.recommend_next([103, 101], 2, recent={101: [10]}, filter_viewed=False)
+    assert users["user_id"].to_list() == [103, 103, 101, 101]
+
+
+def test_a_rollout_ends_where_nothing_is_left(models):
+    model = models["diffrec"]
+    found = model.recommend_next(steps=5, histories=[[10], [10, 20, 30]], items_to_recommend=[20, 30, 40])
+    assert found["history"].to_list() == [0, 0, 0, 1] and found["step"].to_list() == [1, 2, 3, 1]
+    assert sorted(found["item_id"][:3]) == [20, 30, 40] and found["item_id"][3] == 40
+    drawn = model.recommend_next(steps=5, histories=[[10, 20, 30]], items_to_recommend=[20, 30, 40], sample_seed=1)
+    assert drawn["item_id"].to_list() == [40]
+
+
+def test_items_are_drawn_by_their_probability(models):
+    """The first item of 3,000 equal histories, against the probabilities by a chi-square bound."""
+    model, allowed = models["diffrec"], [20, 40, 60, 80, 100]
+    found = model.recommend_next(steps=1, histories=[[10, 30]] * 3000, items_to_recommend=allowed, sample_seed=5)
+    expected = model.recommend_sequences([[10, 30]], 5, items_to_recommend=allowed)
+    shares = dict(zip(expected["item_id"], expected["score"] / expected["score"].sum(), strict=True))
+    counts = found["item_id"].value_counts()
+    square = sum((n - 3000 * shares[item]) ** 2 / (3000 * shares[item]) for item, n in counts.iter_rows())
+    assert set(counts["item_id"]) == set(allowed) and square < 25, "1 in 20,000 with four degrees of freedom"
+    again = model.recommend_next(steps=3, histories=[[10, 30]] * 5, sample_seed=5)
+    assert again.equals(model.recommend_next(steps=3, histories=[[10, 30]] * 5, sample_seed=5))
+    assert not again.equals(model.recommend_next(steps=3, histories=[[10, 30]] * 5, sample_seed=6))
+    fewer = model.recommend_next(steps=2, histories=[[10, 30]] * 2, sample_seed=5)
+    same = again.filter((pl.col("history") < 2) & (pl.col("step") < 3))
+    assert fewer["item_id"].to_list() == same["item_id"].to_list()
+
+
+def test_what_a_rollout_cannot_be(models):
+    for wrong in ({"steps": 0}, {"steps": 1.5}, {"sample_seed": -1}, {"sample_seed": "x"}):
+        with pytest.raises(sdr.SettingError, match="give a whole number of"):
+            models["diffrec"].recommend_next([101], **wrong)
+
+
+# by category
+
+
+def test_only_items_of_the_categories(frame):
+    genres = pl.DataFrame(
+        {"item_id": range(10, 141, 10), "category": ["drama", "drama|crime", "crime", ""] + [""] * 10}
+    )
+    data = sdr.Dataset.from_interactions(frame, items=genres)
+    model = sdr.Popularity().fit(data, reporter=Reporter())
+    only = {"filter_viewed": False, "k": 14, "histories": [[]]}
+    assert sorted(model.recommend_sequences(**only, categories=["crime"])["item_id"]) == [20, 30]
+    assert sorted(model.recommend_sequences(**only, categories=["crime", "drama"])["item_id"]) == [10, 20, 30]
+    narrow = {"categories": ["crime"], "items_to_recommend": [30, 40], "exclude_items": [20]}
+    assert model.recommend([101], 14, filter_viewed=False, **narrow)["item_id"].to_list() == [30]
+    with pytest.raises(sdr.SettingError, match="crimes is not a category; did you mean crime"):
+        model.recommend([101], categories=["crimes"])
+
+
+def test_no_categories_without_a_table(models):
+    with pytest.raises(sdr.SettingError, match="no item here has a category"):
+        models["popularity"].recommend([101], categories=["crime"])

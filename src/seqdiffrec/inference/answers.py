@@ -12,15 +12,25 @@ from torch import Tensor
 from seqdiffrec.data import Corpus
 from seqdiffrec.evaluation import check_cutoff
 from seqdiffrec.inference.asked import Asked, of_histories, of_users
-from seqdiffrec.inference.ids import columns_of
+from seqdiffrec.inference.ids import columns_of, in_categories
 from seqdiffrec.inference.index import ItemIndex, Progress, catalogue_of
-from seqdiffrec.inference.ranking import as_frame, top_items, top_items_each_seed, top_items_with_spread
+from seqdiffrec.inference.ranking import (
+    as_frame,
+    score_items,
+    top_items,
+    top_items_each_seed,
+    top_items_with_spread,
+    with_titles,
+)
+from seqdiffrec.inference.rollout import rollout
 from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError, RunFolder
 
 MOST_SEEDS = 1000
+# Of the figures in a frame.
+KINDS = {"score": pl.Float64, "score_std": pl.Float64, "rank": pl.Int64}
 
 
 class Filters(TypedDict, total=False):
@@ -28,11 +38,14 @@ class Filters(TypedDict, total=False):
 
     filter_viewed: leave out what the history holds; True unless said otherwise.
     items_to_recommend, exclude_items: item ids. Raises SettingError for one that is not in the catalogue.
+    categories: only items that are in one of these; for logs with a table of items. Raises SettingError for a category
+        that no item has.
     """
 
     filter_viewed: bool
     items_to_recommend: Iterable[Any] | None
     exclude_items: Iterable[Any] | None
+    categories: Iterable[str] | None
 
 
 class Answers:
@@ -116,6 +129,73 @@ class Answers:
         seeds = pl.DataFrame({"seed": range(self.model.num_draws(num_seeds))})
         return as_frame(asked.keys.to_frame().join(seeds, how="cross"), found, self.vocabulary)
 
+    def score(
+        self,
+        items: Iterable[Any],
+        *,
+        users: Iterable[Any] | None = None,
+        histories: Sequence[Iterable[Any]] | None = None,
+        recent: Mapping[Any, Iterable[Any]] | None = None,
+        num_seeds: int | None = None,
+        spread: bool = False,
+    ) -> pl.DataFrame:
+        """How probable each of these items is to come next, for users or for histories, seen or not.
+
+        Returns a frame user_id or history, item_id, score (probability), score_std with ``spread``, rank (from 1, among
+        all items of the catalogue, seen ones too), and title where titles are known; in the order of ``items``.
+        Raises as `picks` does, and SettingError for an unknown item.
+        """
+        asked, columns = self._asked(users, histories, recent), columns_of(items, self.vocabulary)
+        check_seeds(num_seeds)
+        if spread:
+            self._check_spread(num_seeds)
+        found = score_items(self.model, asked.histories, columns, num_seeds)
+        deviations = {"score_std": found.deviations} if spread else {}
+        parts = {"score": found.probabilities, **deviations, "rank": found.ranks}
+        figures = {name: pl.Series(part.flatten().numpy()).cast(KINDS[name]) for name, part in parts.items()}
+        column = pl.Series(columns.repeat(len(asked.keys)).numpy())
+        frame = pl.DataFrame([asked.keys.gather(np.repeat(np.arange(len(asked.keys)), len(columns)))]).with_columns(
+            self.vocabulary["item_id"].gather(column).alias("item_id"), **figures
+        )
+        return with_titles(frame, column, self.vocabulary)
+
+    def recommend_next(
+        self,
+        users: Iterable[Any] | None = None,
+        steps: int = 5,
+        *,
+        histories: Sequence[Iterable[Any]] | None = None,
+        recent: Mapping[Any, Iterable[Any]] | None = None,
+        num_seeds: int | None = None,
+        sample_seed: int | None = None,
+        **filters: Unpack[Filters],
+    ) -> pl.DataFrame:
+        """The next items one after another: each is put at the end of the history before the next is asked for.
+
+        sample_seed: without it each is the most probable; with it each is drawn by the probabilities of the items that
+            may be listed, the same with the same number.
+        Returns a frame user_id or history, item_id, score (the probability that the item had at its step), step (from
+        1), and title where titles are known. It ends early where nothing is left that may be listed. The further the
+        step, the more the model goes on from itself alone. Raises as `picks` does, and SettingError for steps below 1.
+        """
+        asked = self._asked(users, histories, recent)
+        check_seeds(num_seeds)
+        if type(steps) is not int or steps < 1:
+            raise SettingError(f"steps is {steps!r}; give a whole number of 1 or more")
+        if sample_seed is not None and (type(sample_seed) is not int or sample_seed < 0):
+            raise SettingError(f"sample_seed is {sample_seed!r}; give a whole number of 0 or more, or None")
+        allowed, filter_viewed = self._allowed(**filters)
+        found = rollout(
+            self.model,
+            asked.histories,
+            steps,
+            allowed,
+            filter_viewed=filter_viewed,
+            num_seeds=num_seeds,
+            sample_seed=sample_seed,
+        )
+        return as_frame(asked.keys.to_frame(), found, self.vocabulary).rename({"rank": "step"})
+
     def similar_items(
         self,
         items: Iterable[Any],
@@ -123,6 +203,7 @@ class Answers:
         *,
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
+        categories: Iterable[str] | None = None,
     ) -> pl.DataFrame:
         """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
 
@@ -131,7 +212,9 @@ class Answers:
         Raises SettingError for an unknown item, a k as in `recommend`, or a model that does not tell items apart.
         """
         check_k(k, self.model.num_items)
-        allowed, _ = self._allowed(items_to_recommend=items_to_recommend, exclude_items=exclude_items)
+        allowed, _ = self._allowed(
+            items_to_recommend=items_to_recommend, exclude_items=exclude_items, categories=categories
+        )
         return similar_items(self.model, items, k, allowed, self.vocabulary)
 
     def build_index(
@@ -246,12 +329,15 @@ class Answers:
         filter_viewed: bool = True,
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
+        categories: Iterable[str] | None = None,
     ) -> tuple[Bool[Tensor, " V"], bool]:
         """Which items may be listed at all, and whether those of the history may not."""
         allowed = torch.ones(self.model.num_items, dtype=torch.bool)
         if items_to_recommend is not None:
             allowed[:] = False
             allowed[columns_of(items_to_recommend, self.vocabulary)] = True
+        if categories is not None:
+            allowed &= in_categories(categories, self.vocabulary)
         if exclude_items is not None:
             allowed[columns_of(exclude_items, self.vocabulary)] = False
         return allowed, filter_viewed

@@ -44,28 +44,35 @@ def of_users(corpus: Corpus, users: Iterable[Any], recent: Mapping[Any, Iterable
     # Nobody's row, -1, is the last one's, cut to nothing.
     known = corpus.sequences().select(rows)
     known = Sequences(known.items, np.where(rows < 0, known.ends, known.starts), known.ends)
-    items = corpus.item_ids.to_frame("item_id")
-    later = [known_items(recent.get(user, ()), f"user {user!r}", items) for user in wanted]
-    return Asked(_told(continued(known, later), [f"user {user!r}" for user in wanted]), _ids(corpus, wanted, rows))
+    names = [f"user {user!r}" for user in wanted]
+    later = _known([recent.get(user, ()) for user in wanted], names, corpus.item_ids.to_frame("item_id"))
+    return Asked(_told(continued(known, *later), names), _ids(corpus, wanted, rows))
 
 
 def of_histories(histories: Sequence[Iterable[Any]], vocabulary: pl.DataFrame) -> Asked:
     """Histories of item ids, oldest first; unknown items are skipped, with a warning that counts them."""
     names = [f"history {number}" for number in range(len(histories))]
+    nothing = np.zeros(len(names), np.int64)
+    known = continued(Sequences(np.empty(0, np.int32), nothing, nothing), *_known(histories, names, vocabulary))
+    return Asked(_told(known, names), pl.int_range(0, len(names), eager=True).alias("history"))
+
+
+def continued(histories: Sequences, rows: NDArray[np.int64], items: NDArray[np.int32]) -> Sequences:
+    """The histories with further items at their ends: each item's history, and its index."""
+    before_rows, before = histories.flat()
+    all_rows = np.concatenate([before_rows, rows])
+    ends = np.cumsum(np.bincount(all_rows, minlength=len(histories)))
+    together = np.concatenate([before, items])[all_rows.argsort(kind="stable")]
+    return Sequences(together, np.concatenate([[0], ends[:-1]])[: len(ends)], ends)
+
+
+def _known(
+    histories: Sequence[Iterable[Any]], names: list[str], vocabulary: pl.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Row and index of every known item."""
     known = [known_items(history, name, vocabulary) for history, name in zip(histories, names, strict=True)]
-    nothing = np.zeros(len(known), np.int64)
-    sequences = continued(Sequences(np.empty(0, np.int32), nothing, nothing), known)
-    return Asked(_told(sequences, names), pl.int_range(0, len(known), eager=True).alias("history"))
-
-
-def continued(histories: Sequences, more: Sequence[NDArray[np.int32]]) -> Sequences:
-    """Each history with further items, index by index, at its end."""
-    rows, items = histories.flat()
-    lengths = np.array([len(one) for one in more], dtype=np.int64)
-    rows = np.concatenate([rows, np.repeat(np.arange(len(more)), lengths)])
-    items = np.concatenate([items, *more])
-    ends = np.cumsum(histories.lengths + lengths)
-    return Sequences(items[rows.argsort(kind="stable")], ends - histories.lengths - lengths, ends)
+    rows = np.repeat(np.arange(len(known)), [len(one) for one in known])
+    return rows, np.concatenate([np.empty(0, np.int32), *known])
 
 
 def _told(histories: Sequences, names: list[str]) -> Sequences:

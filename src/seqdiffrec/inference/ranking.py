@@ -1,11 +1,11 @@
 """From probabilities to lists: the best k items of each history, without those that may not be recommended."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import polars as pl
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
@@ -25,6 +25,12 @@ class Lists(NamedTuple):
     rows: list[int]
     items: list[int]
     scores: list[float]
+
+    def add(self, rows: Int64[Tensor, " n"], columns: Int64[Tensor, " n"], scores: Float32[Tensor, " n"]) -> None:
+        """Put more at the end."""
+        self.rows.extend(cast(list[int], rows.tolist()))
+        self.items.extend(cast(list[int], (columns + 1).tolist()))
+        self.scores.extend(cast(list[float], scores.tolist()))
 
 
 def top_items(
@@ -49,8 +55,10 @@ def top_items(
     found = Lists([], [], [])
     for start in range(0, len(histories), BLOCK):
         block = histories.select(slice(start, start + BLOCK))
-        how = {"filter_viewed": filter_viewed, "num_seeds": num_seeds, "nearest": nearest}
-        _put(found, model.top_of_histories(block, k, allowed, **how), start)
+        top = model.top_of_histories(
+            block, k, allowed, filter_viewed=filter_viewed, num_seeds=num_seeds, nearest=nearest
+        )
+        _put(found, top, start)
     return found
 
 
@@ -94,6 +102,30 @@ def top_items_with_spread(
     return found, deviations
 
 
+class Scores(NamedTuple):
+    """Of c items after each of B histories: probability, its standard deviation over draws, rank among all items."""
+
+    probabilities: Float32[Tensor, "B c"]
+    deviations: Float32[Tensor, "B c"]
+    ranks: Int64[Tensor, "B c"]
+
+
+def score_items(
+    model: SequenceModel, histories: Sequences, columns: Int64[Tensor, " c"], num_seeds: int | None
+) -> Scores:
+    """What the model thinks of these items; rank 1 is its first of all, and ties go to the smaller index."""
+    none, everything = torch.empty(0, len(columns)), torch.ones(model.num_items, dtype=torch.bool)
+    found = [Scores(none, none, none.long())]
+    for _, each, _ in _blocks(model, histories, everything, False, num_seeds):
+        mean = each.mean(0)
+        places = torch.arange(1, 1 + model.num_items, device=each.device)
+        order = mean.argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(1, order, places.expand_as(order))
+        asked = columns.to(each.device)
+        found.append(Scores(*(part.cpu() for part in (mean[:, asked], spread(each[..., asked]), rank[:, asked]))))
+    return Scores(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
 def spread(each: Float32[Tensor, "S *n"]) -> Float32[Tensor, "*n"]:
     """The standard deviation over S draws, with S - 1 below the sum; 0 for the one draw of a model without noise."""
     return each.std(0) if len(each) > 1 else torch.zeros_like(each[0])
@@ -108,9 +140,14 @@ def as_frame(keys: pl.DataFrame, lists: Lists, vocabulary: pl.DataFrame) -> pl.D
         pl.Series("score", lists.scores, dtype=pl.Float64),
         (pl.int_range(1, len(row) + 1, eager=True) - row.search_sorted(row, side="left")).alias("rank"),
     )
-    if vocabulary["title"].null_count() < len(vocabulary):
-        frame = frame.with_columns(vocabulary["title"].gather(column).alias("title"))
-    return frame
+    return with_titles(frame, column, vocabulary)
+
+
+def with_titles(frame: pl.DataFrame, columns: pl.Series, vocabulary: pl.DataFrame) -> pl.DataFrame:
+    """A column title, of the item in each line, if any item has one."""
+    if vocabulary["title"].null_count() == len(vocabulary):
+        return frame
+    return frame.with_columns(vocabulary["title"].gather(columns).alias("title"))
 
 
 def _blocks(
@@ -132,7 +169,5 @@ def _put(found: Lists, top: Top, first: int) -> tuple[Tensor, Tensor]:
     """Add a block's lists, whose first row is `first`; returns row in the block and column of each listed item."""
     row, place = torch.nonzero(top.probabilities > BARRED, as_tuple=True)
     column = top.columns[row, place]
-    found.rows.extend((first + row).tolist())
-    found.items.extend((column + 1).tolist())
-    found.scores.extend(top.probabilities[row, place].tolist())
+    found.add(first + row, column, top.probabilities[row, place])
     return row, column
