@@ -31,6 +31,7 @@ def fit(
     time: Annotated[str | None, typer.Option(help="Column of times; without it, by its name.")] = None,
     items: Items = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long it may take in all.")] = 10,
+    refit: Annotated[bool, typer.Option(help="Train what was chosen once more on the whole log, for use.")] = False,
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +43,7 @@ def fit(
     data = config.data.load()
     facts = {"command": this_command(), "data": config.tables()["data"]}
     try:
-        found = fit_log(data, out, minutes, say=show.notice, facts=facts)
+        found = fit_log(data, out, minutes, refit=refit, say=show.notice, facts=facts)
     except TrainingInterrupted as stopped:
         show.notice("stopped; nothing is kept of a fit that was not finished.")
         raise typer.Exit(130) from stopped

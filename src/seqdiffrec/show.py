@@ -129,10 +129,11 @@ def run(folder: RunFolder) -> None:
     metric = chosen_metric(record)
     print(toml({"model": record["settings"]["model_settings"], "training": record["settings"]["training"]}))
     for row in history:
-        kept = row["validation"]["seen_kept"]
+        parts = [f"epoch {row['epoch']:>3}", *(f"{name} {value:.4f}" for name, value in row["train"].items())]
+        if row["validation"]:
+            parts.append(f"validation {metric} {row['validation']['seen_kept'][metric]:.4f}")
         mark = " *" if row["epoch"] == (record["best"] or {}).get("epoch") else ""
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in row["train"].items())
-        print(f"epoch {row['epoch']:>3}  {losses}  validation {metric} {kept[metric]:.4f}{mark}")
+        print("  ".join(parts) + mark)
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from seqdiffrec import DataError, Dataset, RunError, SettingError, load
+from seqdiffrec import DataError, Dataset, RunError, SASRec, SettingError, load
 from seqdiffrec.data.columns import guess_columns
 from seqdiffrec.fitting import card, fit_log, race
 from seqdiffrec.fitting.fit import repeat_share
 from seqdiffrec.fitting.plan import trials
 from seqdiffrec.fitting.race import Contender, Race, Trial, best_of_each
-from seqdiffrec.training import TrainingInterrupted
+from seqdiffrec.fitting.refit import refit, trials_share
+from seqdiffrec.training import Reporter, RunFolder, TrainingInterrupted
 
 
 def dataset(users: int = 60, length: int = 12, items: int = 20) -> Dataset:
@@ -61,6 +62,46 @@ def test_the_chosen_run_serves_and_its_card_stands_beside_it(tmp_path: Path) -> 
     assert found["against_sasrec"]["difference"] == pytest.approx(
         systems[0]["ndcg"]["value"] - next(one for one in systems if one["model"] == "sasrec")["ndcg"]["value"]
     )
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_refit_learns_from_the_whole_log_and_serves(tmp_path: Path) -> None:
+    data = dataset()
+    found = fit_log(data, tmp_path / "run", 5, refit=True, say=print)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert found["refit"]["actions"] == 720 and found["refit"]["epochs"] == found["systems"][0]["epoch"]
+    run = load(tmp_path / "run")
+    assert run.model_name == found["chosen"] and run.model.item_counts.sum() == 720
+    with pytest.raises(RunError, match="trained on the whole log, so nothing is left to judge it by"):
+        run.evaluate(data)
+    assert run.recommend([0], k=1)["item_id"].to_list() == [12]  # after 0 to 11
+    card = (tmp_path / "run" / "card.md").read_text()
+    assert "once more for use, on all 720 actions" in card and found["systems"][0]["told"] == ""
+
+
+def test_a_refit_goes_the_way_of_the_trial_and_ends_at_its_best_epoch(tmp_path: Path) -> None:
+    data = dataset(users=20)
+    settings = {"hidden_size": 8, "num_layers": 1, "max_length": 8, "epochs": 5, "batch_size": 64, "decay": "cosine"}
+    trial = Trial("sasrec", settings | {"device": "cpu", "precision": "float32"})
+    refit(Contender(trial, Path(), 0.1, 2, 0.0), data, tmp_path / "again", {})
+    run = load(tmp_path / "again")
+    assert run.run is not None and run.run.record["status"] == "finished" and run.state.epoch == 2
+    second: dict[str, Any] = {}
+
+    class Keep(Reporter):
+        def end_epoch(self, row: Any, state: Any) -> None:
+            if state.epoch == 2:
+                second.update(RunFolder.open(tmp_path / "five").load_weights())
+
+    SASRec(**trial.settings).fit(data.whole(), out=tmp_path / "five", reporter=Keep())
+    weights = run.run.load_weights()
+    assert weights.keys() == second.keys() and all(weights[name].equal(second[name]) for name in weights)
+
+
+def test_trials_leave_time_for_a_refit() -> None:
+    """Of 20 users with 12 actions the trials learn 9 targets, the refit 11: half the trials' time, times 11 / 9."""
+    share = trials_share(dataset(users=20))
+    assert share + share / 2 * 11 / 9 == pytest.approx(1)
 
 
 def test_a_time_too_short_says_what_fits_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

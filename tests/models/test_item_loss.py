@@ -95,6 +95,21 @@ def test_generalised_binary_cross_entropy_by_hand(monkeypatch, output, t):
     assert table.loss(h, BATCH).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("draws", [1, 3])
+def test_in_batch_softmax_by_hand(draws):
+    """Each other target is a negative, its score less the logarithm of how often it is expected among them."""
+    table, h = make(loss="in_batch")
+    targets = [5, 8, 5]
+    expected = []
+    for of_row, target in zip(scores(table, h), targets, strict=True):
+        others = [item for item in targets if item != target]
+        # Item i occurs i times, of 45 in all.
+        rest = sum(math.exp(of_row[item]) / ((len(targets) - 1) * item / 45) for item in others)
+        expected.append(math.log(math.exp(of_row[target]) + rest) - of_row[target])
+    losses = table.loss(h.repeat(draws, 1), BATCH.repeat_targets(draws)).tolist()
+    assert losses == pytest.approx(expected * draws, rel=1e-4), "several noises of a target bring no other negatives"
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("elu", [0.0, 0.5])
 @pytest.mark.parametrize("loss", ["bpr_max", "top1_max"])

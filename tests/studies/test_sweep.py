@@ -282,3 +282,20 @@ def test_what_another_sweep_made_meanwhile_is_not_made_again(again, sweep, monke
     monkeypatch.setattr(module, "held", held_after_the_other)
     assert sweep(again) == []
     assert path.read_bytes() == content
+
+
+def test_a_fault_of_ours_ends_its_run_and_is_told_at_the_end(sweep, again, monkeypatch):
+    shutil.rmtree("results")
+    shutil.rmtree("runs")
+
+    def broken(self, batch):
+        raise KeyError("exp_avg")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SASRec, "loss", broken)
+        with pytest.raises(ExceptionGroup, match="fault of seqdiffrec") as told:
+            sweep(again)
+    assert [repr(fault) for fault in told.value.exceptions] == ["KeyError('exp_avg')"] * 2
+    assert told.value.exceptions[1].__notes__ == ["in the run sasrec on log, seed 1"]
+    states = [job.state() for job in make_queue(again, Path("runs"), Path("results"))]
+    assert states == ["recorded", "to do", "recorded", "to do"]

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+from seqdiffrec.data.split import whole_log
 from seqdiffrec.models import Loss
 from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.models.settings import SettingError
@@ -47,6 +48,21 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
         return {"seen_kept": {"NDCG@10": value}, "seen_removed": {"NDCG@10": 1 - value}}
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
+
+
+def test_without_validation_cases_every_epoch_is_trained_and_the_last_is_kept(build, trainer_for, corpus, tmp_path):
+    model = build()
+    reporter = KeepWeights(model)
+    run = RunFolder.create(tmp_path / "run", {}, corpus, {})
+    trainer = trainer_for(model, epochs=3, patience=1, data=whole_log(corpus), reporter=reporter, run=run)
+    state = trainer.train()
+    assert [row["targets"] for row in reporter.rows] == [corpus.num_actions - corpus.num_users] * 3
+    assert [(row["value"], row["validation"]) for row in state.history] == [(None, {})] * 3
+    assert same(copied(model), reporter.weights[-1]) and not same(copied(model), reporter.weights[0])
+    opened = RunFolder.open(tmp_path / "run")
+    assert opened.record["best"] == {"epoch": 3, "validation": {}}
+    assert same(opened.load_weights(), reporter.weights[-1])
+    assert opened.state().history == state.history
 
 
 @pytest.mark.parametrize("settings", [{}, {"attention": "shared_history"}])

@@ -10,9 +10,11 @@ from seqdiffrec.data.datasets import load_corpus, prepare_file
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.data.prepare import prepare
-from seqdiffrec.data.split import Split, leave_one_out, split_at_time
+from seqdiffrec.data.split import Split, leave_one_out, split_at_time, whole_log
 
 Time = int | float | datetime
+WHOLE_LOG: dict[str, str | int | float] = {"whole_log": True}
+"""What runs say of their split where all was trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +28,17 @@ class Dataset:
     corpus: Corpus
     split: Split
     times: tuple[Time, Time] | None = None
+    is_whole: bool = False
+
+    def whole(self) -> "Dataset":
+        """The same log with every action for training and none to judge by, for a model that is to be used."""
+        return Dataset(self.corpus, whole_log(self.corpus), is_whole=True)
 
     @property
     def split_times(self) -> dict[str, str | int | float] | None:
         """Validation and test time as plain values, datetimes as ISO text; None for leave-one-out."""
+        if self.is_whole:
+            return WHOLE_LOG
         if self.times is None:
             return None
         plain = [moment.isoformat() if isinstance(moment, datetime) else moment for moment in self.times]

@@ -64,6 +64,12 @@ def leave_one_out(corpus: Corpus) -> Split:
     )
 
 
+def whole_log(corpus: Corpus) -> Split:
+    """Every action to learn from and none to choose or report by, as a model is trained that is to be used."""
+    nobody = np.empty(0, np.int64)
+    return Split(corpus.sequences(), _cases_at(corpus, nobody, nobody), _cases_at(corpus, nobody, nobody))
+
+
 def split_at_time(corpus: Corpus, validation_time: float | datetime, test_time: float | datetime) -> Split:
     """One point in time for all users, so that no model learns from what happened after the time it is asked at.
 

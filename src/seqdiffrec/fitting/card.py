@@ -52,6 +52,7 @@ def markdown(facts: dict[str, Any], has_curves: bool) -> str:
         "```\n" + "\n".join(facts["use"]) + "\n```",
         "## Chosen from",
         _how_chosen(facts),
+        _refitted(facts),
         _table(facts),
         _against_sasrec(facts, chosen),
         *(["![Validation NDCG by epoch of the best trial of each model](curves.svg)"] if has_curves else []),
@@ -90,6 +91,17 @@ def _how_chosen(facts: dict[str, Any]) -> str:
         f"NDCG@{k} on {facts['cases']['validation']:,} validation cases is chosen; the test comes after that. "
         f"{_PROTOCOLS[facts['protocol']]} ({facts['repeats']:.1%} of the actions). In brackets are 95 % intervals over "
         "people; they say nothing about other random starts, of which there was one each."
+    )
+
+
+def _refitted(facts: dict[str, Any]) -> str:
+    found = facts["refit"]
+    if found is None:
+        return ""
+    return _wrap(
+        f"What was chosen was then trained once more for use, on all {found['actions']:,} actions and for "
+        f"{found['epochs']} epoch{'s' * (found['epochs'] != 1)}: that is the run in this folder. Nothing is left to "
+        "test it by; the figures are those of the same settings without the validation and test actions."
     )
 
 

@@ -18,6 +18,7 @@ from seqdiffrec.evaluation import Ranks
 from seqdiffrec.evaluation.significance import Protocol, mean_interval, paired_bootstrap
 from seqdiffrec.fitting import card
 from seqdiffrec.fitting.race import Contender, Race, best_of_each
+from seqdiffrec.fitting.refit import refit as train_on_all, trials_share
 from seqdiffrec.inference import load
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.reports import draw_curves
@@ -34,12 +35,15 @@ def fit_log(
     out: Path,
     minutes: float = 10,
     *,
+    refit: bool = False,
     say: Callable[[str], None],
     facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Try models within the time, choose the best by validation, judge all on test; `out` gets its run and a card.
 
     out: the run's folder, with fit.json, card.md and card.html beside the run's own files; it must not exist.
+    refit: train what was chosen once more, on the whole log, within the same time. That run is then the one in `out`;
+        the figures are those of the same settings without the validation and test actions.
     say: takes a line before each part.
     facts: what to note in the run's record, such as the command.
 
@@ -57,7 +61,8 @@ def fit_log(
     try:
         repeats = repeat_share(data)
         protocol: Protocol = "seen_removed" if repeats < _FEW_REPEATS else "seen_kept"
-        tried = Race(data, work, minutes, _SHARE, began, protocol, say, facts or {}).run()
+        share = _SHARE * (trials_share(data) if refit else 1)
+        tried = Race(data, work, minutes, share, began, protocol, say, facts or {}).run()
         best = best_of_each(tried)
         say("judging the best of each on the test cases")
         found = {
@@ -71,6 +76,7 @@ def fit_log(
             "data": _data_facts(data),
             "split": data.split_times,
             "minutes": minutes,
+            "refit": None,
             "seconds": time.monotonic() - began,
             "use": [
                 shlex.join(["seqdiffrec", "recommend", str(out), "--user", str(data.corpus.user_ids[0])]),
@@ -78,10 +84,16 @@ def fit_log(
             ],
             **{key: RunFolder.open(best[0].run).record.get(key) for key in _MADE_BY},
         }
-        _write(found, best, out.name)
+        kept = best[0].run
+        if refit:
+            say(f"{best[0].trial.model}: once more, on all {data.corpus.num_actions:,} actions")
+            kept = work / "refit"
+            found["refit"] = train_on_all(best[0], data, kept, facts or {})
+            found["seconds"] = time.monotonic() - began
+        _write(found, best, kept, out.name)
         if out.exists():
             out.rmdir()  # refuse_existing lets an empty one stand
-        best[0].run.rename(out)
+        kept.rename(out)
         return found
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -144,9 +156,8 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _write(found: dict[str, Any], best: Sequence[Contender], name: str) -> None:
-    """The card, its picture and fit.json, into the chosen run's folder."""
-    folder = best[0].run
+def _write(found: dict[str, Any], best: Sequence[Contender], folder: Path, name: str) -> None:
+    """The card, its picture and fit.json, into the folder of the run that is kept."""
     learned = [one for one in best if one.trial.settings]
     curves = {
         one.trial.model: {"curve": state.history, "best_epoch": one.epoch, "corpus": {"items": found["data"]["items"]}}

@@ -13,7 +13,7 @@ from seqdiffrec.data import Dataset
 from seqdiffrec.data.split import Split
 from seqdiffrec.evaluation.significance import Protocol
 from seqdiffrec.fitting.plan import FLOOR, LEARNERS, Trial, trials
-from seqdiffrec.inference import load, recommender_class
+from seqdiffrec.inference import Recommender, load, recommender_class
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import EpochRow, Reporter, TerminalReporter, TrainingState
 
@@ -108,13 +108,7 @@ class Race:
 
     def _train(self, trial: Trial, folder: Path, reporter: Reporter) -> Contender:
         started = time.monotonic()
-        recommender = recommender_class(trial.model)(**trial.settings)
-        try:
-            recommender.fit(self.data, out=folder, reporter=reporter, facts=self.facts)
-        except _OutOfTime:
-            recommender = load(folder)  # with the best of the epochs that are done
-            assert recommender.run is not None
-            recommender.run.finish(recommender.state, "the time was over")
+        recommender = train(trial, self.data, folder, reporter, self.facts)
         best = recommender.state.history[recommender.state.best_epoch]
         value = best["validation"][self.protocol][best["chosen_by"]]
         return Contender(trial, folder, value, best["epoch"], time.monotonic() - started)
@@ -156,8 +150,20 @@ def best_of_each(tried: Sequence[Contender]) -> list[Contender]:
     return sorted(found.values(), key=lambda one: -one.value)
 
 
-class _OutOfTime(Exception):
-    """The trial's time is over; what its folder holds is kept."""
+def train(trial: Trial, data: Dataset, folder: Path, reporter: Reporter, facts: dict[str, Any]) -> Recommender:
+    """Train a trial into `folder`, to its last epoch or until the reporter raises `Enough`."""
+    recommender = recommender_class(trial.model)(**trial.settings)
+    try:
+        return recommender.fit(data, out=folder, reporter=reporter, facts=facts)
+    except Enough as enough:
+        recommender = load(folder)  # with the best of the epochs that are done
+        assert recommender.run is not None
+        recommender.run.finish(recommender.state, str(enough))
+        return recommender
+
+
+class Enough(Exception):
+    """A training is to end after the epoch at hand, for the reason given; what its folder holds is kept."""
 
 
 class _Until(TerminalReporter):
@@ -172,4 +178,4 @@ class _Until(TerminalReporter):
         super().end_epoch(row, state)
         each = row["train_seconds"] + row["validation_seconds"]
         if state.epoch < self.epochs and time.monotonic() + each > self.end:
-            raise _OutOfTime
+            raise Enough("the time was over")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 
 from seqdiffrec.data import Corpus, Dataset
+from seqdiffrec.data.dataset import WHOLE_LOG
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
 from seqdiffrec.inference.answers import Answers, assert_fitted, check_k
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
@@ -151,6 +152,8 @@ class Recommender(Answers):
             raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
         if self._corpus is None and self.run is not None:
             self.run.check_corpus(data.corpus)
+        if self._split_times == WHOLE_LOG:
+            raise RunError("this model was trained on the whole log, so nothing is left to judge it by")
         if data.split_times != self._split_times:
             raise RunError(
                 f"this model was trained with the split {self._split_times or 'leave-one-out'}; give that one"

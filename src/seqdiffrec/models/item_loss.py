@@ -114,7 +114,9 @@ class DrawnLoss(nn.Module):
     ) -> Float[Tensor, " R"]:
         targets = batch.targets
         if self.config.loss == "in_batch":
-            drawn = sampler.of(targets, len(targets) - 1)
+            # The noise draws of one target are no negatives of each other.
+            copies = int((batch.origins == batch.origins[0]).sum())
+            drawn = sampler.of(targets, len(targets) - copies)
         else:
             drawn = sampler.draw(self.config.num_negatives)
         # One look-up for both: each makes a sparse gradient of its own.

@@ -22,7 +22,7 @@ def make_record(
     """
     assert recommender.run is not None
     run = recommender.run.record
-    if run["best"] is None:
+    if run["best"] is None or not run["best"]["validation"]:
         raise RunError(
             f"{recommender.run.path} has no validated epoch, so there is no figure to record; train it first"
         )

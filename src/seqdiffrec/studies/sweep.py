@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seqdiffrec.config import RunConfig
-from seqdiffrec.data import Dataset
+from seqdiffrec.data import DataError, Dataset
 from seqdiffrec.data.storage import read_json
 from seqdiffrec.evaluation import Progress, write_ranks
 from seqdiffrec.inference import Recommender, load
@@ -30,8 +30,11 @@ from seqdiffrec.studies.runs import (
     train_to_the_end,
     without_places,
 )
-from seqdiffrec.training import TrainingDiverged
+from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.checkpoint import corpus_facts
+
+# What the user has to mend, or asked for: the whole sweep stops.
+_STOPS = (DataError, RunError, SettingError, TrainingInterrupted, OSError)
 
 Notify = Callable[[str], None]
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
@@ -59,10 +62,12 @@ def run_sweep(
     command: what the records say that they were made by. notify: takes a line before each run; bar: shows a ranking.
     A run whose loss diverges is recorded as failed, and the next one starts. A run that another process is at is left
     to it. Raises SettingError as `make_queue` does, before anything is trained, and where the data are not those of a
-    record; DataError, RunError; TrainingInterrupted on Ctrl-C: the same call goes on then.
+    record; DataError, RunError; TrainingInterrupted on Ctrl-C: the same call goes on then. What is a fault of this
+    program ends its run only; all such faults are raised at the end, as an ExceptionGroup.
     """
     queue = make_queue(study, runs, results, only)
     data = _load_all(queue, data_root)
+    faults: list[Exception] = []
     for number, job in enumerate(queue, start=1):
         if not job.missing():
             continue
@@ -71,7 +76,16 @@ def run_sweep(
                 notify(f"run {number} of {len(queue)}: {job.label}: another process is at it")
             elif job.missing():  # another sweep may have made it while this one was at the run before
                 notify(f"run {number} of {len(queue)}: {job.label}{_time_left(queue)}")
-                _complete(job, data[job.config.data], command, bar)
+                try:
+                    _complete(job, data[job.config.data], command, bar)
+                except _STOPS:
+                    raise
+                except Exception as fault:
+                    fault.add_note(f"in the run {job.label}")
+                    faults.append(fault)
+                    notify(f"{job.label} ended by a fault of seqdiffrec ({fault!r}), which is told whole at the end")
+    if faults:
+        raise ExceptionGroup("runs that ended by a fault of seqdiffrec", faults)
     return queue
 
 

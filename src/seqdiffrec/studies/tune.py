@@ -76,6 +76,7 @@ class Judge(TerminalReporter):
         from optuna import TrialPruned
 
         for row in state.history[self.told :]:
+            assert row["value"] is not None, "a search has validation cases"
             self.trial.report(row["value"], row["epoch"])
         self.told = len(state.history)
         seconds = sum(row["train_seconds"] + row["validation_seconds"] for row in state.history)
@@ -190,7 +191,7 @@ def _train(config: RunConfig, data: Dataset, folder: Path, judge: Judge) -> floa
     begun = (folder / "run.json").exists()
     if not begun or RunFolder.open(folder).record["status"] != "finished":
         config.recommender().fit(data, out=folder, resume=begun, reporter=judge)
-    return max(row["value"] for row in RunFolder.open(folder).state().history)
+    return max(row["value"] for row in RunFolder.open(folder).state().history if row["value"] is not None)
 
 
 def _write(study: "Study", search: Search, out: Path, as_toml: AsToml, command: str) -> Found:

@@ -104,7 +104,8 @@ class TerminalReporter(Reporter):
         parts += [f"{name} {value:.4f}" for name, value in row["train"].items()]
         if row["embedding_norm"] is not None:
             parts.append(f"norm {row['embedding_norm']:.3f}")
-        parts.append(f"validation {row['chosen_by']} {row['value']:.4f}" + (" *" if row["improved"] else "  "))
+        if row["value"] is not None:
+            parts.append(f"validation {row['chosen_by']} {row['value']:.4f}" + (" *" if row["improved"] else "  "))
         if row["train_seconds"] > 0:
             parts.append(f"{row['targets'] / row['train_seconds']:,.0f} targets/s")
             each = (time.monotonic() - self.started) / self.epochs_here

@@ -46,7 +46,8 @@ class TrainingDiverged(ValueError):
 class Trainer:
     """Trains a model in place on ``split.train``, choosing its best epoch on ``split.validation``.
 
-    model: ends with the weights of its best epoch by validation NDCG@10, seen items kept.
+    model: ends with the weights of its best epoch by validation NDCG@10, seen items kept; with those of the last epoch
+        where the split has no validation cases.
     run: where checkpoints, metrics and best weights go; None keeps all in memory.
     """
 
@@ -159,25 +160,18 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, record the epoch."""
         started, state = time.monotonic(), self.state
-        num_items, norm = self.model.num_items, self.model.embedding_norm()
-        chosen_by = f"NDCG@{min(SELECT_AT, num_items)}"
+        chosen_by, norm = f"NDCG@{min(SELECT_AT, self.model.num_items)}", self.model.embedding_norm()
         with self.average.in_place() if self.average is not None else nullcontext():
-            metrics = evaluate(
-                lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
-                self.split.validation,
-                num_items,
-                cutoffs(num_items),
-                progress=self.reporter.validation,
-            )
-            value = metrics["seen_kept"][chosen_by]
+            metrics = self._validate()
+            value = metrics["seen_kept"][chosen_by] if metrics else None
             row = EpochRow(
                 epoch=state.epoch + 1,
                 chosen_by=chosen_by,
                 value=value,
                 train=state.means(),
                 embedding_norm=norm,
-                validation={protocol: metrics[protocol] for protocol in ("seen_kept", "seen_removed")},
-                improved=value > state.best_value,
+                validation=metrics,
+                improved=value is None or value > state.best_value,
                 targets=state.targets,
                 train_seconds=round(state.seconds, 3),
                 validation_seconds=round(time.monotonic() - started, 3),
@@ -189,6 +183,19 @@ class Trainer:
                 self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self._checkpoint()
         self.reporter.end_epoch(row, state)
+
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """Every metric under both protocols; empty where there are no validation cases."""
+        if len(self.split.validation) == 0:
+            return {}
+        metrics = evaluate(
+            lambda histories: self.model.predict_histories(histories, self.config.validation_seeds),
+            self.split.validation,
+            self.model.num_items,
+            cutoffs(self.model.num_items),
+            progress=self.reporter.validation,
+        )
+        return {"seen_kept": metrics["seen_kept"], "seen_removed": metrics["seen_removed"]}
 
     def _pause_here(self) -> None:
         """Between two steps: stop if the user asked for it, write a checkpoint if it is time."""

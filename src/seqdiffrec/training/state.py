@@ -7,12 +7,13 @@ from typing import TypedDict
 class EpochRow(TypedDict):
     """One line of a run's metrics: what an epoch cost and brought.
 
-    chosen_by, value: the validation metric by which the best epoch is chosen, seen items kept, and this epoch's.
+    chosen_by, value: the validation metric by which the best epoch is chosen, seen items kept, and this epoch's; None
+        where there are no validation cases, and each epoch counts as better than the one before.
     """
 
     epoch: int
     chosen_by: str
-    value: float
+    value: float | None
     train: dict[str, float]
     embedding_norm: float | None
     validation: dict[str, dict[str, float]]
@@ -28,7 +29,7 @@ class TrainingState:
 
     steps_done: batches of all epochs together.
     targets, seconds, sums: of the epoch so far; ``sums`` are the parts of the loss, summed over targets.
-    best_epoch: from 0, -1 before the first validation; best_value is its NDCG@10.
+    best_epoch: from 0, -1 before the first validation; best_value is its NDCG@10, where there are validation cases.
     history: a row for each finished epoch.
     """
 
@@ -58,7 +59,8 @@ class TrainingState:
     def end_epoch(self, row: EpochRow) -> None:
         """Record a finished epoch and turn to the next."""
         if row["improved"]:
-            self.best_epoch, self.best_value = self.epoch, row["value"]
+            self.best_epoch = self.epoch
+            self.best_value = self.best_value if row["value"] is None else row["value"]
         self.history.append(row)
         self.epoch += 1
         self.step, self.targets, self.seconds, self.sums = 0, 0, 0.0, {}
