@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from seqdiffrec.data import Corpus, DataError, Sequences
-from seqdiffrec.data.vocabulary import is_categorical
+from seqdiffrec.data import Corpus, Sequences
+from seqdiffrec.data.growth import with_more
 from seqdiffrec.inference.ids import known_items
 from seqdiffrec.models.settings import SettingError
 
@@ -83,15 +83,8 @@ def _told(histories: Sequences, names: list[str]) -> Sequences:
 
 def _ids(corpus: Corpus, wanted: list[Any], rows: NDArray[np.int64]) -> pl.Series:
     """The users' ids in the type of the corpus, those of new ones too. Raises DataError where one is not of it."""
-    ids = corpus.user_ids.cast(pl.String) if is_categorical(corpus.user_ids.dtype) else corpus.user_ids
     new = np.flatnonzero(rows < 0)
-    if not len(new):
-        return corpus.user_ids.gather(rows).alias("user_id")
-    given = pl.Series(values=[wanted[place] for place in new.tolist()])
-    cast = given.cast(ids.dtype, strict=False)
-    if cast.null_count() or ((ids.dtype == pl.String) != (given.dtype == pl.String) and ids.dtype == pl.String):
-        raise DataError(f"new users {given.head(3).to_list()} are not of type {ids.dtype}, as all of {corpus.name!r}")
-    found = pl.concat([ids, cast])
+    known = with_more(corpus.user_ids, [wanted[place] for place in new.tolist()], "users")
     places = rows.copy()
-    places[new] = len(ids) + np.arange(len(new))
-    return found.gather(places).alias("user_id")
+    places[new] = corpus.num_users + np.arange(len(new))
+    return known.gather(places).alias("user_id")

@@ -1,22 +1,38 @@
 """The library's front door: settings in, `fit`, `evaluate`, `save`, `load`, and all `Answers`."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 
-from seqdiffrec.data import Corpus, Dataset
+from seqdiffrec.data import Corpus, Dataset, Interactions, Sequences
 from seqdiffrec.data.dataset import WHOLE_LOG
+from seqdiffrec.data.growth import longer, with_items
+from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
 from seqdiffrec.inference.answers import Answers, assert_fitted, check_k
+from seqdiffrec.inference.growing import (
+    as_sequences,
+    beside_in_log,
+    learned_before,
+    like_by_categories,
+    named_like,
+    new_ids,
+    to_learn,
+)
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
 from seqdiffrec.models import MODELS, SequenceModel, find_model
+from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
+from seqdiffrec.training.checkpoint import refuse_existing
 from seqdiffrec.training.provenance import code_revision, machine, versions
+
+# An update's epochs over what is new, and its learning rate as a share of the training's.
+UPDATE_EPOCHS, UPDATE_RATE = 3, 0.3
 
 
 class Recommender(Answers):
@@ -39,6 +55,7 @@ class Recommender(Answers):
         self.training = TrainingConfig.checked(of_training)
         self.state = TrainingState()
         self._split_times: dict[str, Any] | None = None
+        self._grown: dict[str, Any] = {}
         super().__init__()
 
     # -- training -----------------------------------------------------------------------------------------------------
@@ -88,7 +105,7 @@ class Recommender(Answers):
         assert_fitted(self._model)
         if self._corpus is None:
             raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
-        run = self._new_run(Path(path), self._corpus, self._split_times, {})
+        run = self._new_run(Path(path), self._corpus, self._split_times, self._grown)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
@@ -96,6 +113,121 @@ class Recommender(Answers):
             shutil.rmtree(run.path)
             raise
         self.run = run
+
+    def add_items(self, neighbours: Mapping[Any, Iterable[Any]] | None = None, *, items: Any = None) -> "Recommender":
+        """A model that knows further items, which its log lacks. This one stays as it is; `save` writes the new one.
+
+        neighbours: for each new item id the ids of known items that it is like. Its embedding, and its weight and bias
+            at the output, are the means of theirs. So its score before the softmax is the mean of their scores, unless
+            the output is a cosine: its probability is the geometric mean of theirs, never above the best of them.
+        items: a table of items, with the columns item_id, and title or category or both. Of those that are new and
+            have no ``neighbours``, each is like the known items that share most of its categories with it.
+
+        What to expect: a new item comes up where its neighbours do. Few that are truly alike place it well; many that
+        differ blur it, and all items of a genre say little more than the genre. It was never taken, so an empty
+        history never gets it. Once there are actions with it, `fit_partial` learns from them.
+
+        Raises SettingError for a model without item vectors, an unknown neighbour, an item that is like none;
+        DataError for an id that is there already or of another type; RunError without the run's corpus.
+        """
+        model, corpus = self.model, self.corpus
+        if not isinstance(model, TableModel):
+            raise SettingError(f"{model.name} has no item vectors to make new ones of; fit it anew, which is quick")
+        table, named = None if items is None else items_from_frame(items), dict(neighbours or {})
+        ids = new_ids(named, table, corpus)
+        grown = with_items(corpus, ids, table)
+        by_name = named_like(named, self.vocabulary)
+        by_category = like_by_categories(grown.vocabulary(), corpus.num_items, corpus.num_items + len(named))
+        like = as_sequences([by_name, by_category], len(ids))
+        return self._with_corpus(grown, like, {"items_added": len(ids)})
+
+    def fit_partial(
+        self,
+        data: Any,
+        *,
+        user: str = "user_id",
+        item: str = "item_id",
+        time: str | None = None,
+        items: Any = None,
+        epochs: int = UPDATE_EPOCHS,
+        learning_rate: float | None = None,
+        old_share: float = 1.0,
+        out: str | Path | None = None,
+        reporter: Reporter | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> "Recommender":
+        """A model that has learned from what happened since, from this one's weights on. This one stays as it is.
+
+        data: the new actions: a frame, an Arrow table, or an `Interactions`. New users and new items are welcome.
+        user, item, time: names of its columns, as in `Dataset.from_interactions`.
+        items: a table of items (item_id, and title or category or both), for the new ones.
+        epochs, learning_rate: over the new actions; without a rate it is `UPDATE_RATE` times the run's own.
+        old_share: for each new target so many old ones, of other users, so that what was learned is not forgotten.
+        out: a run's folder for the new model; without it, it stays in memory until `save`.
+
+        It learns from each user's first action on that this model has not learned from: the new ones, and what was
+        held back for validation and test, so nothing is left to evaluate it by. A new item starts as the mean of the
+        known items near it in the new actions, or of all. Models that count, count the whole log.
+
+        What to expect: docs/asking.md. Raises DataError for actions that are not new or not of this log, RunError
+        without the run's corpus or for a folder that is there.
+        """
+        corpus = self.corpus
+        if out is not None:
+            refuse_existing(Path(out))
+        more = (
+            data if isinstance(data, Interactions) else Interactions.from_frame(data, user=user, item=item, time=time)
+        )
+        found = longer(corpus, more, None if items is None else items_from_frame(items))
+        rate = UPDATE_RATE * self.training.learning_rate if learning_rate is None else learning_rate
+        training = TrainingConfig.checked(
+            {
+                **self.training.model_dump(),
+                "epochs": epochs,
+                "patience": epochs,
+                "learning_rate": rate,
+                "warmup_epochs": 0.0,
+                "decay": "constant",
+            }
+        )
+        split = to_learn(
+            found,
+            learned_before(corpus, self._split_times),
+            self.model.max_length,
+            old_share,
+            self.training.seed,
+        )
+        update = {
+            "actions": int(found.is_new.sum()),
+            "users_added": found.corpus.num_users - corpus.num_users,
+            "items_added": found.corpus.num_items - corpus.num_items,
+            "epochs": epochs,
+            "learning_rate": rate,
+            "old_share": old_share,
+        }
+        grown = self._with_corpus(found.corpus, beside_in_log(found.corpus, corpus.num_items), update)
+        grown.state = Trainer(grown.model, split, training, reporter or TerminalReporter(epochs)).train()
+        grown._split_times = WHOLE_LOG
+        grown._grown |= facts or {}
+        if out is not None:
+            grown.save(out)
+        return grown
+
+    def _with_corpus(self, corpus: Corpus, like: Sequences, facts: dict[str, Any]) -> "Recommender":
+        """A copy with a longer corpus. like: of each item that the model lacks, the known items that it is made of."""
+        settings = self._settings()
+        grown = recommender_class(self.model_name)(**settings["model_settings"], **settings["training"])
+        model = grown._new_model(corpus.num_items)
+        if isinstance(self.model, TableModel):
+            assert isinstance(model, TableModel)
+            model.grow_from(self.model, like)
+        else:  # it only counts
+            model.count_items(corpus.sequences())
+        grown._take(model.to(self.model.item_counts.device), corpus, None)
+        grown.state, grown._split_times = self.state, self._split_times
+        origin = {} if self.run is None else {"run": self.run.path.name, "weights": self.run.weights_hash()}
+        grown._grown = {"grown_from": {**origin, **facts}}
+        return grown
 
     @classmethod
     def load(cls, path: str | Path) -> "Recommender":
