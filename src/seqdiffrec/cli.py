@@ -17,6 +17,7 @@ import typer
 from seqdiffrec import show
 from seqdiffrec.cli_ask import ask_app, overlap_in_words
 from seqdiffrec.cli_fit import fit_app
+from seqdiffrec.cli_grow import grow_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
@@ -36,6 +37,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
 app.add_typer(ask_app)
+app.add_typer(grow_app)
 
 
 def _version(asked: bool) -> None:

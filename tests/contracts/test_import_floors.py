@@ -26,7 +26,7 @@ FLOORS = (
     ("studies", "fitting"),
     ("show",),
     ("demo", "cli_options"),
-    ("cli_results", "cli_fit", "cli_ask"),
+    ("cli_results", "cli_fit", "cli_ask", "cli_grow"),
     ("cli",),
     ("__main__",),
 )
