@@ -109,7 +109,9 @@ def test_titles_and_categories_of_the_new():
         (4, "Four", ["a"]),
         (5, None, None),
     ]
-    assert longer(corpus, log([(0, 3, 10)])).corpus.titles.to_list() == ["Two", "One", None]
+    for untold in (None, items):  # a table of items that were known
+        found = longer(corpus, log([(0, 3, 10)]), untold)
+        assert found.corpus.titles.to_list() == ["Two", "One", None]
 
 
 def test_items_that_nobody_has_had():

@@ -120,17 +120,17 @@ def test_what_cannot_be_added(chain, data):
 
 
 def test_what_is_new_is_learned_and_the_old_is_kept(chain):
-    """Since then x comes after c, for old users and for new ones; the rest of the chain stays."""
+    """Since then x comes after b, c, for old users and for new ones; what they did not touch stays."""
     since = pl.DataFrame(
         [(f"u{user}", item, 100 + place) for user in (*range(6), *range(90, 100)) for place, item in enumerate("bcxe")],
         schema=["user_id", "item_id", "timestamp"],
         orient="row",
     )
     before = {name: tensor.clone() for name, tensor in chain.model.state_dict().items()}
-    grown = chain.fit_partial(since, epochs=10, learning_rate=0.01, **QUIET)
+    grown = chain.fit_partial(since, epochs=10, learning_rate=0.005, **QUIET)
     assert scores(chain.add_items({"x": list("abcdef")}), ["b", "c"])["x"] < 0.1
     assert scores(grown, ["b", "c"])["x"] > 0.4
-    assert max(scores(grown, ["d", "e"]).items(), key=lambda one: one[1])[0] == "f"
+    assert max(scores(grown, list("abcde")).items(), key=lambda one: one[1])[0] == "f"
     assert grown.recommend(["u95"], 3).height == 3
     assert all(torch.equal(before[name], tensor) for name, tensor in chain.model.state_dict().items())
     assert grown.model.item_counts.tolist()[-1] == 16, "all actions count, not only those that were trained"

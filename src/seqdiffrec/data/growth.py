@@ -74,14 +74,11 @@ def longer(corpus: Corpus, more: Interactions, items: pl.DataFrame | None = None
     frame = _as_the_corpus(corpus, more)
     user_ids = with_more(corpus.user_ids, _unknown(frame["user_id"], corpus.user_ids), "users")
     item_ids = with_more(corpus.item_ids, _unknown(frame["item_id"], corpus.item_ids), "items")
-    old: dict[str, NDArray[Any]] = {
-        "user": np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets)),
-        "item": corpus.items,
-    }
-    new: dict[str, NDArray[Any]] = {
-        "user": places_of(frame["user_id"], user_ids),
-        "item": places_of(frame["item_id"], item_ids) + 1,
-    }
+    rows = np.repeat(np.arange(corpus.num_users), np.diff(corpus.offsets))
+    old = dict[str, NDArray[Any]](user=rows, item=corpus.items)
+    new = dict[str, NDArray[Any]](
+        user=places_of(frame["user_id"], user_ids), item=places_of(frame["item_id"], item_ids) + 1
+    )
     if corpus.timestamps is not None:
         old["time"], new["time"] = corpus.timestamps, frame["timestamp"].to_numpy()
     once = bool(corpus.provenance.get("drop_repeats"))
@@ -160,7 +157,8 @@ def _beside_longer(
 ) -> tuple[pl.Series | None, pl.Series | None]:
     """Titles and categories beside the longer vocabulary: the old ones, and those that the table has for new items."""
     added = item_ids[corpus.num_items :]
-    found = (None, None) if items is None or len(added) == 0 else beside(added, items)
+    told = items is not None and (places_of(added, items["item_id"]) >= 0).any()
+    found = beside(added, items) if items is not None and told else (None, None)
     columns = list[pl.Series | None]()
     kinds = (("title", corpus.titles, pl.String()), ("categories", corpus.categories, pl.List(pl.String)))
     for (name, old, kind), new in zip(kinds, found, strict=True):
