@@ -10,17 +10,18 @@ import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_ask import ask_app, overlap_in_words
 from seqdiffrec.cli_data import data_app
 from seqdiffrec.cli_evaluate import evaluate_app
 from seqdiffrec.cli_fit import fit_app
+from seqdiffrec.cli_grow import grow_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, Run, SplitColumn, Time, User, this_command
 from seqdiffrec.cli_results import results_app
-from seqdiffrec.cli_similar import similar_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError
 from seqdiffrec.inference import load
@@ -34,7 +35,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
 app.add_typer(evaluate_app)
-app.add_typer(similar_app)
+app.add_typer(ask_app)
+app.add_typer(grow_app)
 
 
 def _version(asked: bool) -> None:
@@ -143,47 +145,6 @@ def train(
 
 
 @app.command()
-def recommend(
-    run: Run,
-    more: Annotated[list[str] | None, typer.Argument(help="Further items of --history.", metavar="[ID]...")] = None,
-    user: Annotated[list[str] | None, typer.Option(help="A user of the log; may be given often.")] = None,
-    history: Annotated[list[str] | None, typer.Option(help="Item ids, oldest first.", metavar="ID ...")] = None,
-    k: Annotated[int, typer.Option("-k", help="Length of the list.")] = 10,
-    keep_viewed: Annotated[bool, typer.Option(help="Recommend also what the history has.")] = False,
-    approximate: Annotated[bool, typer.Option(help="Look things up in the run's index, which `index` makes.")] = False,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Probabilities at the temperature of `calibrate --fit`.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5"""
-    if (user is None) == (history is None) or (more and history is None):
-        raise SettingError("say for whom: --user ID, or --history ID ID ... with the oldest item first")
-    if more and history is not None and len(history) > 1:
-        raise SettingError("the order of the items is not clear: write --history once, and all items after it")
-    recommender = load(run)
-    how: dict[str, Any] = {
-        "k": k,
-        "filter_viewed": not keep_viewed,
-        "approximate": approximate,
-        "calibrated": calibrated,
-    }
-    if user is not None:
-        frame = recommender.recommend(user, **how)
-    else:
-        frame = recommender.recommend_sequences([[*(history or []), *(more or [])]], **how)
-    found = recommender.index.facts() if approximate else {}
-    if as_json:
-        answer = {"run": str(run), "approximate": approximate, **found, "recommendations": frame.to_dicts()}
-        print(json.dumps(answer, default=str))
-    else:
-        show.frame(frame.drop("approximate", strict=False))
-        if approximate:
-            show.notice(f"approximate: {_overlap(found)}; probabilities are estimates")
-        show.next_step(f"seqdiffrec info {run}")
-
-
-@app.command()
 def index(
     run: Run,
     overlap: Annotated[float, typer.Option(help="Share of the exact first ten that is to be found.")] = 0.99,
@@ -197,7 +158,7 @@ def index(
     if as_json:
         print(json.dumps({"run": str(run), **found}))
     else:
-        print(f"{run}: {recommender.model.num_items:,} items indexed; {_overlap(found)}")
+        print(f"{run}: {recommender.model.num_items:,} items indexed; {overlap_in_words(found)}")
         if found["overlap@10"] < overlap:
             show.notice(f"That is below {overlap:g}, with as many candidates as an index looks at: prefer exact lists.")
     user = str(recommender.corpus.user_ids[0])
@@ -234,7 +195,3 @@ def main() -> None:
     except OSError as error:
         show.error(f"{error.filename or 'a file'}: {error.strerror or error}")
         raise SystemExit(2) from None
-
-
-def _overlap(found: dict[str, Any]) -> str:
-    return f"{found['overlap@10']:.1%} of the exact first ten are found, by {found['histories']:,} histories"

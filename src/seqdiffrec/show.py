@@ -96,7 +96,7 @@ def frame(rows: pl.DataFrame) -> None:
 def _cell(name: str, value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.2%}" if name == "score" else f"{value:.4f}"
+    return f"{value:.2%}" if name in ("score", "score_std") else f"{value:.4f}"
 
 
 def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

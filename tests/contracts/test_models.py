@@ -146,6 +146,19 @@ def test_the_best_items_are_those_of_the_probabilities(name, settings, filter_vi
 
 
 @each_model
+def test_the_mean_over_seeds_is_what_is_predicted(name, settings):
+    model, lists = ready(name, settings), [[], *LISTS]
+    for num_seeds in (1, 3):
+        each = model.predict_histories_each_seed(ragged(*lists), num_seeds)
+        assert each.shape == (num_seeds if model.draws_noise else 1, len(lists), ITEMS)
+        close(each.mean(0), model.predict_histories(ragged(*lists), num_seeds))
+        close(each.sum(2), torch.ones(each.shape[:2]))
+    if model.draws_noise:
+        assert not torch.equal(each[0, 1:], each[1, 1:])
+    assert model.predict_histories_each_seed(ragged([], []), 3).shape == (len(each), 2, ITEMS)
+
+
+@each_model
 def test_column_j_is_item_j_plus_1(name, settings):
     """Trained on one answer, a model gives that answer."""
     if settings.get("loss") == "in_batch":

@@ -57,6 +57,25 @@ lengths = st.lists(st.integers(0, 14), min_size=1, max_size=8)
 max_lengths = st.integers(2, 7)
 
 
+@given(lengths, max_lengths, st.booleans(), st.lists(st.integers(0, 16), min_size=8, max_size=8), st.integers(0, 99))
+def test_only_targets_from_a_first_one_on(lengths, max_length, shared, from_place, seed):
+    """Each once; the last target of a window at full history, every target with what stands before it."""
+    sequences = with_lengths(lengths)
+    first = np.minimum(sequences.starts + from_place[: len(lengths)], sequences.ends)
+    windows = cut_windows(sequences, max_length, shared=shared, prefixes=True, rng=generator(seed), first_targets=first)
+    found = examples(window_batch(sequences, windows)) if len(windows) else []
+    expected = [
+        place
+        for start, one, end in zip(sequences.starts.tolist(), first.tolist(), sequences.ends.tolist(), strict=True)
+        for place in range(max(start + 1, one), end)
+    ]
+    assert sorted(target for _, target in found) == [place + 1 for place in expected]
+    for history, target in found:
+        assert history == tuple(range(target - len(history), target)) and 1 <= len(history) < max_length
+    full = np.minimum(windows.last - windows.begin, max_length - 1)
+    assert (windows.last - windows.start == full).all()
+
+
 @given(lengths, max_lengths, st.booleans(), st.booleans(), st.integers(0, 99))
 def test_every_target_is_cut_exactly_once_with_as_much_history_as_fits(lengths, max_length, shared, prefixes, seed):
     sequences = with_lengths(lengths)

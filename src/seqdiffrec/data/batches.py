@@ -139,7 +139,13 @@ class Windows:
 
 
 def cut_windows(
-    sequences: Sequences, max_length: int, *, shared: bool, prefixes: bool, rng: np.random.Generator
+    sequences: Sequences,
+    max_length: int,
+    *,
+    shared: bool,
+    prefixes: bool,
+    rng: np.random.Generator,
+    first_targets: NDArray[np.int64] | None = None,
 ) -> Windows:
     """Cut training sequences so that every target is trained exactly once.
 
@@ -147,29 +153,30 @@ def cut_windows(
     each target a window of its own. ``shared=True`` packs up to ``max_length - 1`` neighbouring targets into one
     window. A window that starts inside a long sequence still reaches ``max_length - 1`` items back from its last
     target, so each window's last target is trained at full history, as inference uses it; ``rng`` shifts the cuts,
-    so that over the epochs every target takes every place.
+    so that over the epochs every target takes every place. ``first_targets`` are the places of the sequences' first
+    targets, where not all are trained (`Split.first_targets`).
     """
     reach = max_length - 1
-    long_enough = sequences.lengths >= 2
-    begin, end = sequences.starts[long_enough], sequences.ends[long_enough]
+    first = sequences.starts + 1 if first_targets is None else np.maximum(sequences.starts + 1, first_targets)
+    has_targets = first < sequences.ends
+    begin, first, end = sequences.starts[has_targets], first[has_targets], sequences.ends[has_targets]
     if not prefixes:
         last = end - 1
         return Windows(begin, np.maximum(begin, last - reach), last, last)
     if not shared:
-        first, last = begin + 1, end - 1
-        target = _ranges(first, last + 1)
-        begin = np.repeat(begin, last - first + 1)
+        target = _ranges(first, end)
+        begin = np.repeat(begin, end - first)
         return Windows(begin, np.maximum(begin, target - reach), target, target)
     # The first window of a long sequence ends after `shift` targets, the others follow every `reach` targets.
-    num_targets = end - begin - 1
+    num_targets = end - first
     is_long = num_targets > reach
     shift = np.where(is_long, rng.integers(1, reach + 1, size=len(begin)), num_targets)
     count = 1 + np.maximum(0, -(-(num_targets - shift) // reach))
     sequence = np.repeat(np.arange(len(begin)), count)
     number = _ranges(np.zeros_like(count), count)  # 0, 1, ... within each sequence
-    cut = begin[sequence] + shift[sequence] + number * reach
+    cut = first[sequence] - 1 + shift[sequence] + number * reach
     last = np.minimum(cut, end[sequence] - 1)
-    first = np.where(number == 0, begin[sequence] + 1, cut - reach + 1)
+    first = np.where(number == 0, first[sequence], cut - reach + 1)
     return Windows(begin[sequence], np.maximum(begin[sequence], last - reach), first, last)
 
 

@@ -34,11 +34,16 @@ class Cases:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Sequences to learn from, cases to choose a model by, and cases to report."""
+    """Sequences to learn from, cases to choose a model by, and cases to report.
+
+    first_targets: int64, the place in `train.items` from which on each sequence's items are learned, where all before
+        them are known already; a sequence's end for none. Without it all are, from the second on.
+    """
 
     train: Sequences
     validation: Cases
     test: Cases
+    first_targets: NDArray[np.int64] | None = None
 
 
 def leave_one_out(corpus: Corpus) -> Split:

@@ -5,6 +5,8 @@ from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunFolder
 
+MOST_SEEDS = 1000
+
 
 def assert_fitted(model: SequenceModel | None) -> SequenceModel:
     """The model, or a SettingError that says to call `fit` first."""
@@ -19,6 +21,12 @@ def check_k(k: int, num_items: int) -> None:
         check_cutoff(k, num_items)
     except ValueError as error:
         raise SettingError(str(error)) from error
+
+
+def check_seeds(num_seeds: int | None) -> None:
+    """Raise SettingError where there cannot be so many noise draws."""
+    if num_seeds is not None and (type(num_seeds) is not int or not 0 <= num_seeds <= MOST_SEEDS):
+        raise SettingError(f"num_seeds is {num_seeds!r}; give a whole number from 0 to {MOST_SEEDS}, or None")
 
 
 def fitted_temperature(temperature: float | None, run: RunFolder | None, approximate: bool) -> float:

@@ -1,4 +1,4 @@
-"""The user's own item ids, looked up in a model's vocabulary."""
+"""The user's own item ids and categories, looked up in a model's vocabulary."""
 
 import logging
 from collections.abc import Iterable
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
 from seqdiffrec.data.vocabulary import places_of
-from seqdiffrec.models.settings import SettingError
+from seqdiffrec.models.settings import SettingError, refuse_unknown
 
 log = logging.getLogger("seqdiffrec")
 
@@ -27,12 +27,31 @@ def columns_of(item_ids: Iterable[Any], vocabulary: pl.DataFrame) -> Int64[Tenso
     return torch.tensor(places)
 
 
-def known_items(history: Iterable[Any], number: int, vocabulary: pl.DataFrame) -> NDArray[np.int32]:
-    """The item indices of a history; those that the vocabulary lacks are left out, with a warning that counts them."""
+def in_categories(categories: Iterable[str], vocabulary: pl.DataFrame) -> Bool[Tensor, " V"]:
+    """Which items are in one of the categories.
+
+    Raises SettingError for a category that no item has, with the nearest that there is, and where none has any.
+    """
+    wanted, of_items = list(categories), vocabulary["categories"]
+    known = of_items.explode().unique().drop_nulls().sort().to_list()
+    if not known:
+        raise SettingError("no item here has a category; train on a log with a table of items, see docs/data.md")
+    for name in wanted:
+        if name not in known:
+            raise refuse_unknown(str(name), known, what="category")
+    inside = of_items.list.eval(pl.element().is_in(wanted)).list.any().fill_null(False)
+    return torch.from_numpy(inside.to_numpy().copy())
+
+
+def known_items(history: Iterable[Any], name: str, vocabulary: pl.DataFrame) -> NDArray[np.int32]:
+    """The item indices of a history; those that the vocabulary lacks are left out, with a warning that counts them.
+
+    name: what the warning calls the history.
+    """
     ids = list(history)
     places = places_of(ids, vocabulary["item_id"]) if ids else np.empty(0, np.int64)
     unknown = [ids[place] for place in np.flatnonzero(places < 0).tolist()]
     if unknown:
         named = ", ".join(repr(item) for item in unknown[:3])
-        log.warning("history %d: %d of %d items are unknown and skipped: %s", number, len(unknown), len(ids), named)
+        log.warning("%s: %d of %d items are unknown and skipped: %s", name, len(unknown), len(ids), named)
     return (places[places >= 0] + 1).astype(np.int32)

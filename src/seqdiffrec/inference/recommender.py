@@ -1,36 +1,44 @@
-"""The library's front door: settings in, `fit`, `evaluate`, `recommend`, `save`, `load`."""
+"""The library's front door: settings in, `fit`, `evaluate`, `save`, `load`, and all `Answers`."""
 
-import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import polars as pl
 import torch
 
-from seqdiffrec.data import Corpus, Dataset, Sequences
+from seqdiffrec.data import Corpus, Dataset, Interactions, Sequences
 from seqdiffrec.data.dataset import WHOLE_LOG
+from seqdiffrec.data.growth import longer, with_items
+from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.data.split import Cases
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
-from seqdiffrec.inference.checks import assert_fitted, check_k, fitted_temperature
-from seqdiffrec.inference.ids import columns_of, known_items
-from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
-from seqdiffrec.inference.ranking import as_frame, top_items
+from seqdiffrec.inference.answers import Answers
+from seqdiffrec.inference.checks import assert_fitted, check_k
+from seqdiffrec.inference.growing import (
+    as_sequences,
+    beside_in_log,
+    learned_before,
+    like_by_categories,
+    named_like,
+    new_ids,
+    to_learn,
+)
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
-from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import MODELS, SequenceModel, find_model
+from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
+from seqdiffrec.training.checkpoint import refuse_existing
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
-log = logging.getLogger("seqdiffrec")
+# An update's epochs over what is new, and its learning rate as a share of the training's.
+UPDATE_EPOCHS, UPDATE_RATE = 3, 0.3
 
 
-class Recommender:
-    """A model with its settings, its data's vocabulary and, once fitted, its weights.
+class Recommender(Answers):
+    """A model with its settings, its data's vocabulary and, once fitted, its weights. What to ask it: `Answers`.
 
     Keyword arguments are the settings of the model and of training, all by name; see ``docs/settings.md``.
     Raises SettingError for an unknown one or a value out of range.
@@ -48,13 +56,9 @@ class Recommender:
         self.config = config_class.checked(of_model)
         self.training = TrainingConfig.checked(of_training)
         self.state = TrainingState()
-        self.run: RunFolder | None = None
-        self._model: SequenceModel | None = None
-        self._vocabulary: pl.DataFrame | None = None
-        self._corpus: Corpus | None = None
         self._split: dict[str, Any] | None = None
-        self._index: ItemIndex | None = None
-        self.temperature: float | None = None  # see `seqdiffrec.fit_temperature`
+        self._grown: dict[str, Any] = {}
+        super().__init__()
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -78,8 +82,6 @@ class Recommender:
         """
         begun = run_to_resume(out, data, self._settings()) if resume else None
         model = self._new_model(data.corpus.num_items)
-        categories = data.corpus.categories
-        model.describe_items(None if categories is None else categories.to_list())
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
         run = begun
@@ -105,16 +107,129 @@ class Recommender:
         assert_fitted(self._model)
         if self._corpus is None:
             raise RunError("this run was loaded without its corpus, so copy its folder instead of saving it anew")
-        run = self._new_run(Path(path), self._corpus, self._split, {})
+        run = self._new_run(Path(path), self._corpus, self._split, self._grown)
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
-            if self.temperature is not None:
-                run.save_temperature({"value": self.temperature})
         except BaseException:
             shutil.rmtree(run.path)
             raise
         self.run = run
+
+    def add_items(self, neighbours: Mapping[Any, Iterable[Any]] | None = None, *, items: Any = None) -> "Recommender":
+        """A model that knows further items, which its log lacks. This one stays as it is; `save` writes the new one.
+
+        neighbours: for each new item id the ids of known items that it is like. Its embedding, and its weight and bias
+            at the output, are the means of theirs. So its score before the softmax is the mean of their scores, unless
+            the output is a cosine: its probability is the geometric mean of theirs, never above the best of them.
+        items: a table of items, with the columns item_id, and title or category or both. Of those that are new and
+            have no ``neighbours``, each is like the known items that share most of its categories with it.
+
+        What to expect: a new item comes up where its neighbours do. Few that are truly alike place it well; many that
+        differ blur it, and all items of a genre say little more than the genre. It was never taken, so an empty
+        history never gets it. Once there are actions with it, `fit_partial` learns from them.
+
+        Raises SettingError for a model without item vectors, an unknown neighbour, an item that is like none;
+        DataError for an id that is there already or of another type; RunError without the run's corpus.
+        """
+        model, corpus = self.model, self.corpus
+        if not isinstance(model, TableModel):
+            raise SettingError(f"{model.name} has no item vectors to make new ones of; fit it anew, which is quick")
+        table, named = None if items is None else items_from_frame(items), dict(neighbours or {})
+        ids = new_ids(named, table, corpus)
+        grown = with_items(corpus, ids, table)
+        by_name = named_like(named, self.vocabulary)
+        by_category = like_by_categories(grown.vocabulary(), corpus.num_items, corpus.num_items + len(named))
+        like = as_sequences([by_name, by_category], len(ids))
+        return self._with_corpus(grown, like, {"items_added": len(ids)})
+
+    def fit_partial(
+        self,
+        data: Any,
+        *,
+        user: str = "user_id",
+        item: str = "item_id",
+        time: str | None = None,
+        items: Any = None,
+        epochs: int = UPDATE_EPOCHS,
+        learning_rate: float | None = None,
+        old_share: float = 1.0,
+        out: str | Path | None = None,
+        reporter: Reporter | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> "Recommender":
+        """A model that has learned from what happened since, from this one's weights on. This one stays as it is.
+
+        data: the new actions: a frame, an Arrow table, or an `Interactions`. New users and new items are welcome.
+        user, item, time: names of its columns, as in `Dataset.from_interactions`.
+        items: a table of items (item_id, and title or category or both), for the new ones.
+        epochs, learning_rate: over the new actions; without a rate it is `UPDATE_RATE` times the run's own.
+        old_share: for each new target so many old ones, of other users, so that what was learned is not forgotten.
+        out: a run's folder for the new model; without it, it stays in memory until `save`.
+
+        It learns from each user's first action on that this model has not learned from: the new ones, and what was
+        held back for validation and test, so nothing is left to evaluate it by. A new item starts as the mean of the
+        known items near it in the new actions, or of all. Models that count, count the whole log.
+
+        What to expect: docs/asking.md. Raises DataError for actions that are not new or not of this log, RunError
+        without the run's corpus or for a folder that is there.
+        """
+        corpus = self.corpus
+        if out is not None:
+            refuse_existing(Path(out))
+        more = (
+            data if isinstance(data, Interactions) else Interactions.from_frame(data, user=user, item=item, time=time)
+        )
+        found = longer(corpus, more, None if items is None else items_from_frame(items))
+        rate = UPDATE_RATE * self.training.learning_rate if learning_rate is None else learning_rate
+        training = TrainingConfig.checked(
+            {
+                **self.training.model_dump(),
+                "epochs": epochs,
+                "patience": epochs,
+                "learning_rate": rate,
+                "warmup_epochs": 0.0,
+                "decay": "constant",
+            }
+        )
+        split = to_learn(
+            found,
+            learned_before(corpus, self._split),
+            self.model.max_length,
+            old_share,
+            self.training.seed,
+        )
+        update = {
+            "actions": int(found.is_new.sum()),
+            "users_added": found.corpus.num_users - corpus.num_users,
+            "items_added": found.corpus.num_items - corpus.num_items,
+            "epochs": epochs,
+            "learning_rate": rate,
+            "old_share": old_share,
+        }
+        grown = self._with_corpus(found.corpus, beside_in_log(found.corpus, corpus.num_items), update)
+        grown.state = Trainer(grown.model, split, training, reporter or TerminalReporter(epochs)).train()
+        grown._split = WHOLE_LOG
+        grown._grown |= facts or {}
+        if out is not None:
+            grown.save(out)
+        return grown
+
+    def _with_corpus(self, corpus: Corpus, like: Sequences, facts: dict[str, Any]) -> "Recommender":
+        """A copy with a longer corpus. like: of each item that the model lacks, the known items that it is made of."""
+        settings = self._settings()
+        grown = recommender_class(self.model_name)(**settings["model_settings"], **settings["training"])
+        model = grown._new_model(corpus.num_items)
+        if isinstance(self.model, TableModel):
+            assert isinstance(model, TableModel)
+            model.grow_from(self.model, like)
+        else:  # it only counts
+            model.count_items(corpus.sequences())
+        grown._take(model.to(self.model.item_counts.device), corpus, None)
+        grown.state, grown._split = self.state, self._split
+        origin = {} if self.run is None else {"run": self.run.path.name, "weights": self.run.weights_hash()}
+        grown._grown = {"grown_from": {**origin, **facts}}
+        return grown
 
     @classmethod
     def load(cls, path: str | Path) -> "Recommender":
@@ -142,115 +257,7 @@ class Recommender:
         recommender._split = run.record.get("split")
         return recommender
 
-    # -- answers ------------------------------------------------------------------------------------------------------
-
-    def recommend(
-        self,
-        users: Iterable[Any],
-        k: int = 10,
-        *,
-        filter_viewed: bool = True,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-        approximate: bool = False,
-        calibrated: bool = False,
-    ) -> pl.DataFrame:
-        """The k items that each user most probably takes next, after their whole history in the corpus.
-
-        filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
-        approximate: look only at the items that the index names (`build_index`); the frame then has a column
-            approximate, and its scores are estimates.
-        calibrated: give probabilities at the temperature that `seqdiffrec.fit_temperature` found; the order stays.
-            Takes a second pass of the model over all items, so it does not go with ``approximate``.
-        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
-        Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
-        """
-        corpus = self.corpus
-        wanted = list(users)
-        rows = corpus.user_indices(wanted)
-        for place in np.flatnonzero(rows < 0)[:1].tolist():
-            corpus.user_index(wanted[place])  # raises, and says which are known
-        keys = corpus.user_ids.gather(rows).alias("user_id")
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate, calibrated)
-
-    def recommend_sequences(
-        self,
-        histories: Sequence[Iterable[Any]],
-        k: int = 10,
-        *,
-        filter_viewed: bool = True,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-        approximate: bool = False,
-        calibrated: bool = False,
-    ) -> pl.DataFrame:
-        """The same for histories of item ids, oldest first, of people whom training has not seen.
-
-        Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
-        most popular items, with a warning. The frame has ``history``, counted from 0, in place of user_id.
-        """
-        known = [known_items(history, number, self.vocabulary) for number, history in enumerate(histories)]
-        lengths = np.array([len(items) for items in known], dtype=np.int64)
-        ends = np.cumsum(lengths)
-        items = np.concatenate([np.empty(0, np.int32), *known])
-        for number in np.flatnonzero(lengths == 0).tolist():
-            log.warning("history %d has no known item: it gets the most popular items", number)
-        keys = pl.int_range(0, len(known), eager=True).alias("history")
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(
-            Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate, calibrated
-        )
-
-    def similar_items(
-        self,
-        items: Iterable[Any],
-        k: int = 10,
-        *,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-    ) -> pl.DataFrame:
-        """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
-
-        Returns a frame similar_to, item_id, score (for most models the cosine of the embeddings, in [-1, 1]), rank
-        (from 1), and title where titles are known. It has fewer than k rows an item where fewer are alike.
-        Raises SettingError for an unknown item, a k as in `recommend`, or a model that does not tell items apart.
-        """
-        check_k(k, self.model.num_items)
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return similar_items(self.model, items, k, allowed, self.vocabulary)
-
-    def build_index(
-        self, *, overlap: float = 0.99, histories: int = 256, progress: IndexProgress | None = None
-    ) -> ItemIndex:
-        """Build an index for ``recommend(approximate=True)``, and keep it in the run's folder if there is one.
-
-        overlap: share of the exact first ten that is to be found; the index looks as far as that needs. What it
-        reaches, measured on so many users' ``histories``, is the index's ``overlap``; it may stay below.
-        Raises SettingError for a model without item vectors or without faiss, RunError without the run's corpus.
-        """
-        if not (0 < overlap <= 1 and histories >= 1):
-            raise SettingError("overlap lies above 0 and up to 1, and at least one history has to measure it")
-        catalogue_of(self.model)
-        users = self.corpus.sequences()
-        chosen = np.random.default_rng(0).permutation(len(users))[:histories]
-        index = ItemIndex.build(self.model, progress)
-        index.set_breadth(self.model, users.select(np.sort(chosen)), overlap, progress)
-        if self.run is not None:
-            self.run.save_index(index.tensors(), index.facts())
-        self._index = index
-        return index
-
-    @property
-    def index(self) -> ItemIndex:
-        """The index that was built, in this process or for the run. Raises SettingError where none was."""
-        if self._index is None:
-            saved = self.run.load_index() if self.run is not None else None
-            if saved is None:
-                where = "build_index()" if self.run is None else f"seqdiffrec index {self.run.path}"
-                raise SettingError(f"there is no index yet to look things up in: {where} makes one")
-            self._index = ItemIndex.of(self.model, *saved)
-        return self._index
+    # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -292,63 +299,6 @@ class Recommender:
         return data.split.test if part == "test" else data.split.validation
 
     # -- parts --------------------------------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> SequenceModel:
-        """The torch module. Raises SettingError before `fit`."""
-        return assert_fitted(self._model)
-
-    @property
-    def corpus(self) -> Corpus:
-        """The corpus of training. Raises RunError where the run's folder no longer has it."""
-        assert_fitted(self._model)
-        if self._corpus is None:
-            raise RunError(
-                "the run's folder has no corpus, so its users are not known here; ask with a history instead"
-            )
-        return self._corpus
-
-    @property
-    def vocabulary(self) -> pl.DataFrame:
-        """item_id, title and categories; row j belongs to item index j + 1."""
-        assert_fitted(self._model)
-        assert self._vocabulary is not None
-        return self._vocabulary
-
-    def _rank(
-        self,
-        histories: Sequences,
-        keys: pl.Series,
-        k: int,
-        filter_viewed: bool,
-        allowed: torch.Tensor,
-        approximate: bool,
-        calibrated: bool,
-    ) -> pl.DataFrame:
-        check_k(k, self.model.num_items)
-        index = self.index if approximate else None
-        temperature = fitted_temperature(self.temperature, self.run, approximate) if calibrated else None
-        found = top_items(
-            self.model, histories, k, allowed, filter_viewed=filter_viewed, nearest=index, temperature=temperature
-        )
-        frame = as_frame(keys, *found, self.vocabulary)
-        return frame.with_columns(approximate=pl.lit(True)) if approximate else frame
-
-    def _allowed(self, items_to_recommend: Iterable[Any] | None, exclude_items: Iterable[Any] | None) -> torch.Tensor:
-        allowed = torch.ones(self.model.num_items, dtype=torch.bool)
-        if items_to_recommend is not None:
-            allowed[:] = False
-            allowed[columns_of(items_to_recommend, self.vocabulary)] = True
-        if exclude_items is not None:
-            allowed[columns_of(exclude_items, self.vocabulary)] = False
-        return allowed
-
-    def _take(self, model: SequenceModel, corpus: Corpus | None, vocabulary: pl.DataFrame | None) -> None:
-        if vocabulary is None:
-            assert corpus is not None
-            vocabulary = corpus.vocabulary()
-        self._model, self._corpus, self._vocabulary = model, corpus, vocabulary
-        self._index = self.temperature = None
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, Any, Self, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field
@@ -152,6 +153,10 @@ class ItemTable(nn.Module):
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
 
 
+# What a model has a row of for each item, padding included.
+BY_ITEM = ("table.embedding.weight", "table.output.weight", "table.output.bias", "table.bias")
+
+
 class TableModel(SequenceModel):
     """A model that scores items by an `ItemTable`."""
 
@@ -169,6 +174,28 @@ class TableModel(SequenceModel):
         super().count_items(train)
         self._hand_counts_on()
 
+    @torch.no_grad()
+    def grow_from(self, smaller: "TableModel", neighbours: Sequences) -> None:
+        """Take over the weights of a model of fewer items; the items that it lacks come behind those that it has.
+
+        neighbours: for each new item those that it is like. Its embedding, and its weight and bias at the output, are
+            the means of theirs, or of all items where it has none. It was never taken, so its popularity is 0.
+        """
+        owner, like = (torch.from_numpy(part.astype(np.int64)) for part in neighbours.flat())
+        each = torch.bincount(owner, minlength=len(neighbours))
+        grown: dict[str, Tensor] = {}
+        for name, rows in smaller.state_dict().items():
+            if name in BY_ITEM:
+                means = rows.new_zeros(len(neighbours), *rows.shape[1:])
+                means.index_add_(0, owner.to(rows.device), rows[like.to(rows.device)])
+                of = each.to(rows.device).view(-1, *[1] * (rows.dim() - 1))
+                grown[name] = torch.cat([rows, torch.where(of > 0, means / of.clamp(min=1), rows[1:].mean(0))])
+            elif name == "item_counts":
+                grown[name] = torch.cat([rows, rows.new_zeros(len(neighbours))])
+            else:
+                grown[name] = rows
+        self.load_state_dict(grown)
+
     def represent(self, batch: RaggedBatch, num_seeds: int) -> Float[Tensor, "S R D"]:
         """What the items are scored against, for each noise draw and target; one draw for models without noise."""
         raise NotImplementedError
@@ -176,6 +203,11 @@ class TableModel(SequenceModel):
     def predict(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "R V"]:
         """The mean over noise draws of the softmax over all items (Algorithm 3)."""
         return self.table.probabilities(self.represent(batch, num_seeds), batch)
+
+    def predict_each_seed(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "S R V"]:
+        """The softmax over all items of each noise draw."""
+        draws = self.represent(batch, num_seeds)
+        return torch.stack([self.table.probabilities(draw[None], batch) for draw in draws])
 
     def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
         """The k best by `predict`, of which no more than the cache holds is there at a time."""

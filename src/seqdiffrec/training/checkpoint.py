@@ -177,7 +177,7 @@ class RunFolder:
     def save_index(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write an index of the items, which belongs to the weights that are there now."""
         name = str(self.record["weights"]).replace("weights", "index")
-        self._replace("index", name, tensors, {"facts": json.dumps({**facts, "weights": self._weights_hash()})})
+        self._replace("index", name, tensors, {"facts": json.dumps({**facts, "weights": self.weights_hash()})})
 
     def load_index(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What `save_index` wrote last; None where nothing, or where the weights have changed since."""
@@ -186,19 +186,20 @@ class RunFolder:
             return None
         tensors, metadata = self._read_tensors(name)
         facts = json.loads(metadata["facts"])
-        return (tensors, facts) if facts["weights"] == self._weights_hash() else None
+        return (tensors, facts) if facts["weights"] == self.weights_hash() else None
 
     def save_temperature(self, facts: dict[str, Any]) -> None:
         """Note a temperature for the probabilities, ``value``, which belongs to the weights that are there now."""
-        noted = {**facts, "weights": self._weights_hash()}
+        noted = {**facts, "weights": self.weights_hash()}
         self._commit({**self.record, "temperature": noted, "files": dict(self.record["files"])}, remove=None)
 
     def temperature(self) -> float | None:
         """What `save_temperature` noted last; None where nothing, or where the weights have changed since."""
         noted = self.record.get("temperature")
-        return noted["value"] if noted is not None and noted["weights"] == self._weights_hash() else None
+        return noted["value"] if noted is not None and noted["weights"] == self.weights_hash() else None
 
-    def _weights_hash(self) -> str:
+    def weights_hash(self) -> str:
+        """The SHA-256 of the weights that are there now."""
         return self.record["files"][self.record["weights"]]["sha256"]
 
     def finish(self, state: TrainingState, reason: str) -> None:

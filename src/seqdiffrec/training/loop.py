@@ -123,6 +123,7 @@ class Trainer:
             shared=self.model.shares_history,
             prefixes=config.prefixes,
             rng=order,
+            first_targets=self.split.first_targets,
         )
         num_targets = int(windows.num_targets.sum())
         self.reporter.start_epoch(state, num_targets)

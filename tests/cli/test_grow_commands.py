@@ -1,0 +1,58 @@
+"""add-items and update: a new run of an old one."""
+
+import pytest
+
+from seqdiffrec.training import RunFolder
+
+
+def test_a_new_item_like_known_ones(cli, finished):
+    run = finished["sasrec"]
+    told = cli("add-items", run, "--new", 7000, "--like", 10, "--like", 30, "--out", "more", "--json").json
+    assert told == {"run": "more", "added": [7000], "items": 15}
+    rows = cli("score", "more", "--item", 10, "--item", 30, "--item", 7000, "--history", 20, "--json").json["scores"]
+    assert rows[2]["score"] == pytest.approx((rows[0]["score"] * rows[1]["score"]) ** 0.5, rel=1e-4)
+    text = cli("add-items", run, "--new", 7001, "--like", 10, "--out", "again")
+    assert "1 new items (7001), 15 in all" in text.out and text.next_step == ["seqdiffrec", "similar", "again", "7001"]
+
+
+def test_new_items_by_category(cli, csv, train):
+    lines = [f"{item},{'odd' if item % 20 else 'even'}" for item in range(10, 150, 10)]
+    (csv.parent / "items.csv").write_text("\n".join(["item_id,category", *lines, ""]))
+    assert train(csv, "--items", "items.csv", model="sasrec").code == 0
+    (csv.parent / "new.csv").write_text("item_id,category,title\n7000,even,Seven\n10,odd,Ten\n")
+    assert cli("add-items", "run", "--items", "new.csv", "--out", "more", "--json").json["added"] == [7000]
+    words = ["recommend", "more", "--history", 20, "-k", 15, "--category", "even", "--json"]
+    rows = cli(*words).json["recommendations"]
+    assert "Seven" in [row["title"] for row in rows] and len(rows) == 7
+
+
+def test_an_update(cli, finished, csv, refused):
+    run = finished["sasrec"]
+    since = ["who,what,when,stars", *(f"{user},{item},{5000 + item},1" for user in (101, 900) for item in (30, 777))]
+    (csv.parent / "today.csv").write_text("\n".join([*since, ""]))
+    told = cli("update", run, "--data", "today.csv", "--out", "today", "--epochs", 1, "--json").json
+    facts = told["grown_from"]
+    assert (told["run"], facts["run"]) == ("today", "sasrec")
+    assert (facts["actions"], facts["users_added"], facts["items_added"]) == (4, 1, 1)
+    record = RunFolder.open(csv.parent / "today").record
+    assert record["command"].startswith("seqdiffrec update") and record["split"] == {"whole_log": True}
+    assert len(cli("recommend", "today", "--user", 900, "--json").json["recommendations"]) == 10
+    again = cli("update", "today", "--data", "today.csv", "--out", "more")
+    refused(again, "none of its 4 actions is new")
+    refused(cli("update", run, "--data", "today.csv", "--out", "today"), "today exists already")
+    refused(cli("update", run, "--data", "today.csv", "--user", "person", "--out", "x"), "person", "who")
+
+
+@pytest.mark.parametrize(
+    ("words", "needles"),
+    [
+        (["--new", 7000], ["--new ID and --like ID go together"]),
+        ([], ["say what is new"]),
+        (["--new", 10, "--like", 20], ["item '10' is in the catalogue already"]),
+        (["--new", "soap", "--like", 20], ["not of type Int64"]),
+        (["--new", 7000, "--like", 7], ["items ['7'] are not in the catalogue"]),
+    ],
+)
+def test_what_cannot_be_added(cli, finished, refused, words, needles, tmp_path):
+    refused(cli("add-items", finished["diffrec"], "--out", "more", *words), *needles)
+    assert not (tmp_path / "more").exists()
