@@ -43,7 +43,7 @@ def test_by_hand():
     assert data.split_settings == {"split": "fold"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 5), st.sampled_from(PARTS)),

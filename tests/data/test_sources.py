@@ -187,7 +187,7 @@ columns = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(columns, columns, columns)
 @example([1, 2, 3], [1, 2, 3], [1.0, float("inf"), 2.0])
 @example([1, 2, 3], [A_MIB, "b", "c"], ["2024-05-31", "noon", ""])
@@ -212,7 +212,7 @@ fields = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(fields, min_size=1, max_size=4), max_size=6), st.sampled_from(["", "\n", "\r\n", "\n\n"]))
 def test_any_text_is_read_whole_or_refused_with_its_line(tmp_path, rows, end):
     path = tmp_path / "log.csv"
@@ -229,7 +229,7 @@ def test_any_text_is_read_whole_or_refused_with_its_line(tmp_path, rows, end):
         assert all(len(row) == 3 for row in rows)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["parquet", "arrow", "csv.gz", "csv.zst"]), st.integers(0, 2**32), st.integers(0, 3), st.booleans()
 )
@@ -256,6 +256,7 @@ def test_broken_files_are_refused_or_read_and_nothing_else(tmp_path, ending, see
 # What it is built on.
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), min_size=1, max_size=5),
     st.sampled_from(["T", " "]),
@@ -272,6 +273,7 @@ def test_texts_of_times_as_python_reads_them(times, gap, zone):
 kinds = st.sampled_from([pl.Int8, pl.UInt64, pl.Int64, pl.String, pl.Float64, pl.Categorical, pl.Binary, pl.Date])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 120), min_size=1, max_size=40), kinds, st.integers(0, 2**62))
 def test_ids_are_numbered_as_they_first_appear(numbers, kind, far):
     wide = [number * far + 5 if kind in (pl.Int64, pl.UInt64) and number < 3 else number for number in numbers]

@@ -147,7 +147,7 @@ def test_units(kind):
 ids = st.sampled_from(["a", "b", " a", "B", None])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(ids, ids, st.one_of(st.none(), st.integers(0, 3))), min_size=1, max_size=12))
 def test_counts_against_loops(rows):
     frame = pl.DataFrame(rows, schema={"user": pl.String, "item": pl.String, "time": pl.Int64}, orient="row")

@@ -15,7 +15,17 @@ import polars as pl
 
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.readers import SourceFile
-from seqdiffrec.data.sources import RawLog, Where, first_line, open_frame, open_path, open_sequences, open_table
+from seqdiffrec.data.sources import (
+    SEQUENCES,
+    RawLog,
+    Where,
+    ending,
+    first_line,
+    open_frame,
+    open_path,
+    open_sequences,
+    open_table,
+)
 from seqdiffrec.data.timestamps import as_numbers
 
 TIME_NAMES = ("timestamp", "datetime")
@@ -60,7 +70,10 @@ class Interactions:
         name=value hold a column of that name.
         Raises DataError, with line or row, for all that cannot be used.
         """
-        return cls.from_log(open_path(Path(path)), user=user, item=item, time=time, split=split)
+        log = open_path(Path(path))
+        if ending(Path(path)) in SEQUENCES:  # it has no columns to name
+            return cls.from_log(log, split=split)
+        return cls.from_log(log, user=user, item=item, time=time, split=split)
 
     @classmethod
     def from_frame(

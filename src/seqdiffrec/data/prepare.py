@@ -59,16 +59,18 @@ def prepare(
     users, taken = users[order], taken[order]
     if parts is not None:
         _check_parts(interactions, users, parts, order)
-    kept = _first_of_each_pair(users, taken) if drop_repeats else np.arange(len(order), dtype=np.int32)
-    kept = kept[k_core(users[kept], taken[kept], min_user, min_item)]
-    if len(kept) == 0:
+    if drop_repeats:
+        kept = _first_of_each_pair(users, taken)
+        users, taken, order = users[kept], taken[kept], order[kept]
+    if max(min_user, min_item) > 1:
+        kept = k_core(users, taken, min_user, min_item)
+        users, taken, order = users[kept], taken[kept], order[kept]
+    if len(order) == 0:
         raise DataError(
             f"{interactions.source}: nothing is left when every user needs {min_user} actions and every item "
             f"{min_item} (the log has {len(frame)} actions of {len(user_vocabulary)} users on {len(item_vocabulary)} "
             "items); lower min_user and min_item"
         )
-    if len(kept) < len(order):
-        users, taken, order = users[kept], taken[kept], order[kept]
     lengths = np.bincount(users, minlength=len(user_vocabulary))
     kept_users = np.flatnonzero(lengths)
     _check_usable(interactions, lengths[kept_users])
@@ -150,7 +152,7 @@ def k_core(users: NDArray[Any], items: NDArray[Any], min_user: int, min_item: in
     users, items: whole numbers (M,), from 0. The result is the largest such set, in the order given; it may be empty.
     """
     kept = np.arange(len(users), dtype=np.int32)
-    while len(kept) and max(min_user, min_item) > 1:
+    while len(kept):
         enough_user = np.bincount(users[kept])[users[kept]] >= min_user
         enough_item = np.bincount(items[kept])[items[kept]] >= min_item
         stays = enough_user & enough_item
