@@ -72,7 +72,7 @@ class ACVAE(TableModel):
     config_class: ClassVar[type[ModelConfig]] = ACVAEConfig
     summary: ClassVar[str] = "recurrent variational autoencoder, adversarial, contrastive"
     paper: ClassVar[str | None] = "Xie et al. 2021"
-    cost: ClassVar[str] = "about 1"
+    cost: ClassVar[str] = "1.5"
 
     def __init__(self, config: ACVAEConfig, num_items: int):
         super().__init__(config, num_items)

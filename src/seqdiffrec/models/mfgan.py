@@ -52,6 +52,7 @@ from seqdiffrec.models.settings import SettingError
 log = logging.getLogger("seqdiffrec")
 
 Factor = Literal["item", "popularity", "recency", "categories"]
+FACTORS: tuple[Factor, ...] = ("item", "popularity", "recency", "categories")
 
 
 class MFGANConfig(SASRecConfig):
@@ -68,7 +69,7 @@ class MFGANConfig(SASRecConfig):
     likelihood_weight: of the recommendation loss beside the policy's in the generator's turns.
     """
 
-    factors: Annotated[tuple[Factor, ...], Field(min_length=1)] = ("item", "popularity", "recency", "categories")
+    factors: Annotated[list[Factor], Field(min_length=1)] = Field(default_factory=lambda: list(FACTORS))
     num_buckets: Annotated[int, Field(ge=2, le=10_000)] = 10
     num_categories: Annotated[int, Field(ge=1, le=100_000)] = 1000
     discriminator_layers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -89,7 +90,7 @@ class MFGAN(SASRec):
     config_class: ClassVar[type[ModelConfig]] = MFGANConfig
     summary: ClassVar[str] = "SASRec against a discriminator for each factor of items"
     paper: ClassVar[str | None] = "Ren et al. 2020"
-    cost: ClassVar[str] = "1 at first, then 2 to 3"
+    cost: ClassVar[str] = "1 while the generator is alone, then 1.5"
 
     def __init__(self, config: MFGANConfig, num_items: int):
         super().__init__(config, num_items)
@@ -111,7 +112,7 @@ class MFGAN(SASRec):
         if categories is not None or "categories" not in factors:
             return
         lack = "the data have no categories of items, which a table of items would bring (--items FILE)"
-        if factors == ("categories",):
+        if set(factors) == {"categories"}:
             raise SettingError(f"{lack}, so MFGAN has nothing to judge by; bring them, or name more model.factors")
         left = [factor for factor in factors if factor not in ("item", "categories")]
         beside = "the items themselves" if "item" in factors else ""
