@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_export import export_app
 from seqdiffrec.cli_fit import fit_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
@@ -36,6 +37,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
 app.add_typer(similar_app)
+app.add_typer(export_app)
 
 
 def _version(asked: bool) -> None:
@@ -126,6 +128,7 @@ def train(
     item: Item = None,
     time: Time = None,
     model: Annotated[str | None, typer.Option(help=f"One of {', '.join(MODELS)}.  [default: diffrec]")] = None,
+    track: Annotated[str | None, typer.Option(help="tensorboard, mlflow, wandb or trackio.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="table.name=value; may be given often.")] = None,
     data_root: DataRoot = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, cut off or interrupted.")] = False,
@@ -142,6 +145,7 @@ def train(
         "data.time": time,
         "data.data_root": data_root,
         "model.name": model,
+        "training.tracker": track,
     }
     values = with_changes(
         values,

@@ -1,12 +1,13 @@
 """`Dataset`: a prepared log and its split, which is what people hand to a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.datasets import load_corpus, prepare_file
+from seqdiffrec.data.frames import FrameKind, kind_of
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.prepare import prepare
 from seqdiffrec.data.split import Split, leave_one_out, split_at_time
@@ -20,11 +21,14 @@ class Dataset:
 
     Where no times are given the split is leave-one-out: each user's last item is the test target, the one before it the
     validation target.
+
+    output: the kind of frame that a model fitted to it answers with: that of the log, Polars where it was none.
     """
 
     corpus: Corpus
     split: Split
     times: tuple[Time, Time] | None = None
+    output: FrameKind = "polars"
 
     @property
     def split_times(self) -> dict[str, str | int | float] | None:
@@ -61,13 +65,14 @@ class Dataset:
         user, item, time: column names; time None takes `timestamp` or `datetime` where there is one, and the order of
         the rows where not. min_user, min_item: drop users and items with fewer actions, again and again until all
         have enough. drop_repeats: keep only the first time that a user takes an item. times: see `of`.
+        A model that is fitted to it answers with frames of the log's kind.
         Raises DataError for all that is wrong with the log.
         """
         checked = (
             log if isinstance(log, Interactions) else Interactions.from_frame(log, user=user, item=item, time=time)
         )
         corpus = prepare(checked, name=name, min_user=min_user, min_item=min_item, drop_repeats=drop_repeats)
-        return cls.of(corpus, times)
+        return replace(cls.of(corpus, times), output=kind_of(log) or "polars")
 
     @classmethod
     def from_file(

@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from seqdiffrec.data import Corpus, Dataset, Sequences
+from seqdiffrec.data.frames import FrameKind, as_kind, check_kind, ids_of, kind_of
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
 from seqdiffrec.inference.ids import columns_of, known_items
 from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
@@ -20,7 +21,16 @@ from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_ov
 from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
-from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
+from seqdiffrec.training import (
+    Reporter,
+    RunError,
+    RunFolder,
+    TerminalReporter,
+    Tracking,
+    Trainer,
+    TrainingConfig,
+    TrainingState,
+)
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 log = logging.getLogger("seqdiffrec")
@@ -46,6 +56,7 @@ class Recommender:
         self.training = TrainingConfig.checked(of_training)
         self.state = TrainingState()
         self.run: RunFolder | None = None
+        self.output: FrameKind = "polars"
         self._model: SequenceModel | None = None
         self._vocabulary: pl.DataFrame | None = None
         self._corpus: Corpus | None = None
@@ -85,13 +96,16 @@ class Recommender:
             if begun is not None and not starts_over(begun):
                 trainer.resume()
                 begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
+            if self.training.tracker is not None:
+                folder = Path("runs") if run is None else run.path
+                trainer.reporter = Tracking(reporter, self.training.tracker, folder, self._settings())
             self.state, self.run = trainer.train(), run
         except BaseException:
             if begun is None and run is not None and is_untrained(run):
                 shutil.rmtree(run.path)
             raise
         self._take(model, data.corpus, None)
-        self._split_times = data.split_times
+        self._split_times, self.output = data.split_times, data.output
         return self
 
     def save(self, path: str | Path) -> None:
@@ -109,8 +123,12 @@ class Recommender:
         self.run = run
 
     @classmethod
-    def load(cls, path: str | Path) -> "Recommender":
-        """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken."""
+    def load(cls, path: str | Path, *, output: str = "polars") -> "Recommender":
+        """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken.
+
+        output: the kind of frames that it answers with: polars, pandas or pyarrow.
+        """
+        kind = check_kind(output)
         run = RunFolder.open(Path(path))
         settings = run.record["settings"]
         missing = {"model", "model_settings", "training"} - settings.keys()
@@ -129,7 +147,7 @@ class Recommender:
                 f"{path}: the weights do not fit the settings in run.json; restore it or train again"
             ) from error
         recommender._take(model, run.corpus(), run.items())
-        recommender.run = run
+        recommender.run, recommender.output = run, kind
         recommender.state = run.state()
         recommender._split_times = run.record.get("split")
         return recommender
@@ -145,23 +163,25 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
         approximate: bool = False,
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The k items that each user most probably takes next, after their whole history in the corpus.
 
         filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
         approximate: look only at the items that the index names (`build_index`); the frame then has a column
             approximate, and its scores are estimates.
-        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
+        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known; of
+        the kind of ``users`` (pandas, Polars, Arrow), for a list of that of the log, else of Polars.
         Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
         """
         corpus = self.corpus
-        wanted = list(users)
+        wanted = ids_of(users)
         rows = corpus.user_indices(wanted)
         for place in np.flatnonzero(rows < 0)[:1].tolist():
             corpus.user_index(wanted[place])  # raises, and says which are known
         keys = corpus.user_ids.gather(rows).alias("user_id")
         allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate)
+        found = self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate)
+        return as_kind(found, kind_of(users) or self.output)
 
     def recommend_sequences(
         self,
@@ -172,7 +192,7 @@ class Recommender:
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
         approximate: bool = False,
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The same for histories of item ids, oldest first, of people whom training has not seen.
 
         Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
@@ -186,7 +206,8 @@ class Recommender:
             log.warning("history %d has no known item: it gets the most popular items", number)
         keys = pl.int_range(0, len(known), eager=True).alias("history")
         allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
+        found = self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
+        return as_kind(found, kind_of(histories) or self.output)
 
     def similar_items(
         self,
@@ -195,7 +216,7 @@ class Recommender:
         *,
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
 
         Returns a frame similar_to, item_id, score (for most models the cosine of the embeddings, in [-1, 1]), rank
@@ -204,7 +225,8 @@ class Recommender:
         """
         check_k(k, self.model.num_items)
         allowed = self._allowed(items_to_recommend, exclude_items)
-        return similar_items(self.model, items, k, allowed, self.vocabulary)
+        found = similar_items(self.model, ids_of(items), k, allowed, self.vocabulary)
+        return as_kind(found, kind_of(items) or self.output)
 
     def build_index(
         self, *, overlap: float = 0.99, histories: int = 256, progress: IndexProgress | None = None
@@ -361,9 +383,9 @@ def _recommender_class(model: type[SequenceModel]) -> type[Recommender]:
     return type(model.__name__, (Recommender,), {"model_name": model.name, "__doc__": says, "__module__": "seqdiffrec"})
 
 
-def load(path: str | Path) -> Recommender:
+def load(path: str | Path, *, output: str = "polars") -> Recommender:
     """Open a run's folder; see `Recommender.load`."""
-    return Recommender.load(path)
+    return Recommender.load(path, output=output)
 
 
 def made_by() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
+from seqdiffrec.training.trackers import Tracking
 
 __all__ = [
     "EpochRow",
@@ -12,6 +13,7 @@ __all__ = [
     "RunError",
     "RunFolder",
     "TerminalReporter",
+    "Tracking",
     "Trainer",
     "TrainingConfig",
     "TrainingDiverged",
