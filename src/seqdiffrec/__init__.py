@@ -4,7 +4,7 @@ Each model is a class here, called as in `seqdiffrec.models`: ``seqdiffrec.SASRe
 """
 
 from seqdiffrec.data import DataError, Dataset, Interactions, load_dataset
-from seqdiffrec.inference import Recommender, load, recommender_class
+from seqdiffrec.inference import Recommender, export_onnx, load, recommender_class
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError, TrainingDiverged, TrainingInterrupted
@@ -20,6 +20,7 @@ __all__ = [
     "SettingError",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "export_onnx",
     "load",
     "load_dataset",
 ]

@@ -16,27 +16,20 @@ from seqdiffrec.data.frames import FrameKind, as_kind, check_kind, ids_of, kind_
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
 from seqdiffrec.inference.ids import columns_of, known_items
 from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
+from seqdiffrec.inference.pretrained import Pretrained
 from seqdiffrec.inference.ranking import as_frame, top_items
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
 from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
-from seqdiffrec.training import (
-    Reporter,
-    RunError,
-    RunFolder,
-    TerminalReporter,
-    Tracking,
-    Trainer,
-    TrainingConfig,
-    TrainingState,
-)
+from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
 from seqdiffrec.training.provenance import code_revision, machine, versions
+from seqdiffrec.training.trackers import tracked
 
 log = logging.getLogger("seqdiffrec")
 
 
-class Recommender:
+class Recommender(Pretrained):
     """A model with its settings, its data's vocabulary and, once fitted, its weights.
 
     Keyword arguments are the settings of the model and of training, all by name; see ``docs/settings.md``.
@@ -96,9 +89,7 @@ class Recommender:
             if begun is not None and not starts_over(begun):
                 trainer.resume()
                 begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
-            if self.training.tracker is not None:
-                folder = Path("runs") if run is None else run.path
-                trainer.reporter = Tracking(reporter, self.training.tracker, folder, self._settings())
+            trainer.reporter = tracked(reporter, self.training.tracker, run, self._settings())
             self.state, self.run = trainer.train(), run
         except BaseException:
             if begun is None and run is not None and is_untrained(run):

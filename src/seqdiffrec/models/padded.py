@@ -184,7 +184,7 @@ class PaddedSASRec(PaddedModel):
     def represent(self, tokens: Tensor, length: Tensor, noise: Tensor | None) -> Tensor:
         """The state of the newest item, (B, 1, D)."""
         model = cast(SASRec, self.model)
-        h = self.table.embed(tokens)
+        h = self.table.embedding(tokens)
         h = h if model.position is None else h + model.position(torch.arange(tokens.shape[1]))
         return causal(model.encoder, h, length)[0][:, None]
 
@@ -195,7 +195,7 @@ class PaddedBERT4Rec(PaddedModel):
     def represent(self, tokens: Tensor, length: Tensor, noise: Tensor | None) -> Tensor:
         """The state of the mask, (B, 1, D)."""
         model = cast(BERT4Rec, self.model)
-        h, slot = self.table.embed(_one_more(tokens)), torch.arange(tokens.shape[1] + 1)
+        h, slot = self.table.embedding(_one_more(tokens)), torch.arange(tokens.shape[1] + 1)
         h = torch.where((slot == length[:, None])[..., None], model.mask.weight[0], h)
         h = h if model.position is None else h + model.position(slot)
         return model.head(bidirectional(model.encoder, h, length))[:, None]
@@ -232,7 +232,7 @@ class PaddedDiffRec(PaddedModel):
 
     def _shared(self, tokens: Tensor, length: Tensor, draws: int) -> Callable[[Tensor, int], Tensor]:
         denoiser = cast(SharedHistoryDenoiser, cast(DiffRec, self.model).denoiser)
-        h = _positioned(denoiser, self.table.embed(tokens), length)
+        h = _positioned(denoiser, self.table.embedding(tokens), length)
         newest, memories = causal(denoiser.encoder, h, length)
         places = length[:, None].expand(-1, draws)
         attention = PaddedAttention(places, tokens.shape[1])
@@ -246,7 +246,7 @@ class PaddedDiffRec(PaddedModel):
 
     def _bidirectional(self, tokens: Tensor, length: Tensor, draws: int) -> Callable[[Tensor, int], Tensor]:
         denoiser = cast(BidirectionalDenoiser, cast(DiffRec, self.model).denoiser)
-        clean = _repeat(self.table.embed(_one_more(tokens)), draws)  # (B S, L + 1, D)
+        clean = _repeat(self.table.embedding(_one_more(tokens)), draws)  # (B S, L + 1, D)
         last = _repeat(length, draws)
         is_target = (torch.arange(clean.shape[1]) == last[:, None])[..., None]
 

@@ -1,6 +1,6 @@
 """What other libraries call a setting of ours, for the hint of an error.
 
-Names of RecBole 1.2, of RecTools' Transformer models, of RePlay's SasRec and of the trainer that it uses (Lightning), and
+Names of RecBole 1.2, of RecTools' Transformer models, of RePlay's SasRec, of the trainer that it uses (Lightning), and
 of DuoRec's code.
 """
 

@@ -5,7 +5,6 @@ from seqdiffrec.training.checkpoint import RunError, RunFolder
 from seqdiffrec.training.loop import Trainer, TrainingDiverged, TrainingInterrupted
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
-from seqdiffrec.training.trackers import Tracking
 
 __all__ = [
     "EpochRow",
@@ -13,7 +12,6 @@ __all__ = [
     "RunError",
     "RunFolder",
     "TerminalReporter",
-    "Tracking",
     "Trainer",
     "TrainingConfig",
     "TrainingDiverged",

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training.callbacks import Reporter
+from seqdiffrec.training.checkpoint import RunFolder
 from seqdiffrec.training.state import EpochRow, TrainingState
 
 log = logging.getLogger("seqdiffrec")
@@ -50,7 +51,8 @@ class Tracking(Reporter):
             ) from error
         except Exception as error:  # each of the four has errors of its own
             raise SettingError(
-                f"training.tracker = {name} does not start ({type(error).__name__}: {error}); set it up, or train without"
+                f"training.tracker = {name} does not start ({type(error).__name__}: {error}); "
+                "set it up, or train without"
             ) from error
 
     def __enter__(self) -> Self:
@@ -98,6 +100,13 @@ class Tracking(Reporter):
                 "%s failed (%s: %s) and gets nothing more; training goes on", self.name, type(error).__name__, error
             )
             self.tracker = None
+
+
+def tracked(
+    reporter: Reporter, name: TrackerName | None, run: RunFolder | None, settings: Mapping[str, Any]
+) -> Reporter:
+    """The reporter, with a tracker beside it where one is named. Without a run's folder its files go to ``runs/``."""
+    return reporter if name is None else Tracking(reporter, name, Path("runs") if run is None else run.path, settings)
 
 
 def figures(row: EpochRow) -> dict[str, float]:
