@@ -109,7 +109,7 @@ def test_all_is_handed_on_to_the_reporter_within(tmp_path):
             return super().__getattribute__(name)
 
     hooks = [name for name in vars(Reporter) if not name.startswith("_")]
-    HOOKS = {*hooks}  # noqa: N806
+    HOOKS = {*hooks}
     assert hooks == [name for name in vars(Tracking) if name in hooks]
     tracking = Tracking(Inner(), "tensorboard", tmp_path, {})
     for name, arguments in {
