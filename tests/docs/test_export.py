@@ -4,11 +4,9 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import config
 
 import seqdiffrec as sdr
 from seqdiffrec.training import Reporter
@@ -23,33 +21,30 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 
 
+def ask(folder: Path, *words: str, lines: str = "") -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, input=lines, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def test_the_program_is_short():
     assert len(PROGRAM.splitlines()) <= 45
 
 
-@pytest.fixture
-def _shapes_are_not_checked() -> Iterator[None]:
-    config.update("jaxtyping_disable", True)  # see tests/inference/test_export.py
-    yield
-    config.update("jaxtyping_disable", False)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_shapes_are_not_checked")
 def test_the_program_says_what_the_model_says(tmp_path: Path):
     model = make("shared").fit(sdr.Dataset.from_interactions(make_frame()), reporter=Reporter())
-    sdr.export_onnx(model, tmp_path / "mine.onnx", k=4)
+    model.save(tmp_path / "run")
+    command = ["-m", "seqdiffrec", "export", "run", "--onnx", "mine.onnx", "-k", "4"]
+    told = ask(tmp_path, *command)
+    assert "mine.onnx: " in told.stdout and "the first 4; on 16 histories 100.00% of the items" in told.stdout
+    assert told.stderr == "Next: seqdiffrec export run --onnx mine-int8.onnx --int8\n"
     (tmp_path / "next_items.py").write_text(PROGRAM)
     histories = [["10", "20", "30"], [], ["10", "no such item"], ["50"] * 9]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, "next_items.py", "mine.onnx"],
-        cwd=tmp_path,
-        input="".join(" ".join(history) + "\n" for history in histories).replace("no such item", "nothing"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    lines = "".join(" ".join(history) + "\n" for history in histories).replace("no such item", "nothing")
+    done = ask(tmp_path, "-c", WITHOUT_TORCH, "next_items.py", "mine.onnx", lines=lines)
     expected = model.recommend_sequences(histories, k=4)
     for number, line in enumerate(done.stdout.splitlines()):
         rows = expected.filter(history=number)

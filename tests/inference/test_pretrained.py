@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -188,6 +189,6 @@ def test_a_cut_off_file_from_the_hub_is_refused(hub, models):
 
 
 def test_without_the_package_it_says_which_extra(models, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(sdr.SettingError, match=r"pip install 'seqdiffrec\[hub\]'"):
         models["sasrec"].push_to_hub("me/mine")

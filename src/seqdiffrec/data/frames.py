@@ -34,7 +34,7 @@ def as_kind(frame: pl.DataFrame, kind: FrameKind) -> Any:
     if kind == "polars":
         return frame
     try:
-        narwhal = nw.from_native(frame)
+        narwhal = cast(Any, nw.from_native(frame))
         return narwhal.to_pandas() if kind == "pandas" else narwhal.to_arrow()
     except ImportError as error:  # pandas frames are made by way of Arrow
         raise DataError(f"a {kind} frame needs more packages ({error}): pip install 'seqdiffrec[frames]'") from error

@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -106,7 +106,7 @@ def _export(
     proto = _traced(network)
     if int8:
         proto = _quantised(proto, onnx)
-    facts = {
+    facts: dict[str, Any] = {
         "item_ids": vocabulary["item_id"].to_list(),
         "titles": vocabulary["title"].to_list(),
         "noise": None if network.noise is None else network.noise.tolist(),
@@ -194,11 +194,13 @@ def _traced(network: PaddedModel) -> Any:
 
 
 def _quantised(proto: Any, onnx: Any) -> Any:
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # pyright: ignore[reportMissingTypeStubs]
+    from onnxruntime import quantization  # pyright: ignore[reportMissingTypeStubs]
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
-        quantize_dynamic(proto, path, per_channel=True, weight_type=QuantType.QInt8)
+        cast(Any, quantization).quantize_dynamic(
+            proto, path, per_channel=True, weight_type=quantization.QuantType.QInt8
+        )
         return onnx.load(path)
 
 
@@ -213,7 +215,7 @@ def _libraries() -> tuple[Any, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without what the exporters say about themselves: packages that are absent, functions that are old."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root", "")]
     levels = [logger.level for logger in loggers]

@@ -10,6 +10,7 @@ It is a run's folder under other names and without the log, so that all that rea
 ``seqdiffrec recommend FOLDER --history ...``, ``seqdiffrec export FOLDER``. The users of the log are not in it.
 """
 
+import importlib
 import json
 import tempfile
 from pathlib import Path
@@ -135,7 +136,8 @@ def _first_line(error: Exception) -> str:
 def _hub() -> Any:
     try:
         import huggingface_hub
-        import huggingface_hub.errors
+
+        importlib.import_module("huggingface_hub.errors")
     except ImportError as error:
         raise SettingError("the Hugging Face Hub needs a package: pip install 'seqdiffrec[hub]'") from error
     return cast(Any, huggingface_hub)

@@ -274,7 +274,7 @@ def _positioned(denoiser: DenoiseSequentialRecommender, h: Tensor, last: Tensor)
     return denoiser.add_position(h.flatten(0, 1), place, of_row).reshape(h.shape)
 
 
-PADDED: dict[type[SequenceModel], type[PaddedModel]] = {
+PADDED: dict[type[TableModel], type[PaddedModel]] = {
     DiffRec: PaddedDiffRec,
     SASRec: PaddedSASRec,
     BERT4Rec: PaddedBERT4Rec,
@@ -288,7 +288,7 @@ def padded(model: SequenceModel, num_best: int, *, filter_viewed: bool) -> Padde
         if isinstance(model, kind) and type(model).represent is kind.represent:
             if isinstance(model, DiffRec):
                 _check_noise(model)
-            return network(model, num_best, filter_viewed=filter_viewed)
+            return network(cast(TableModel, model), num_best, filter_viewed=filter_viewed)
     known = "diffrec, sasrec, cl4srec, duorec, bert4rec"
     raise SettingError(f"{model.name} cannot be exported; these can: {known}")
 
