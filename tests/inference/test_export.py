@@ -132,3 +132,13 @@ def test_wrong_input_is_refused(path: str, how: dict, said: str, models, tmp_pat
 def test_popularity_has_no_graph(models, tmp_path):
     with pytest.raises(sdr.SettingError, match="popularity cannot be exported; these can"):
         sdr.export_onnx(models["popularity"], tmp_path / "mine.onnx")
+
+
+def test_without_the_log_random_histories_are_asked(models, tmp_path):
+    loaded = sdr.Recommender.from_pretrained(models["sasrec"].save_pretrained(tmp_path / "mine"))
+    histories, whose = export._histories(loaded, 50)
+    assert len(histories) == 50 and whose.startswith("nobody")
+    assert histories.lengths.min() >= 1 and histories.lengths.max() > 6
+    assert histories.items.min() >= 1 and histories.items.max() <= len(loaded.vocabulary)
+    asked, whose = export._histories(models["sasrec"], 5)
+    assert len(asked) == 5 and whose == "users of the log"

@@ -100,7 +100,8 @@ def _export(
     progress: Progress | None,
 ) -> dict[str, Any]:
     onnx, runtime = _libraries()
-    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    tensors = [*network.state_dict().values(), network.weight]
+    size = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())  # some stand there under two names
     if size > MOST_BYTES:
         raise SettingError(f"the weights take {size / 2**30:.1f} GiB, one ONNX file can hold 2: use fewer dimensions")
     proto = _traced(network)
