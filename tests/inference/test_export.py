@@ -108,7 +108,7 @@ def test_eight_bits_are_smaller_and_say_what_they_lose(data, tmp_path):
     whole = sdr.export_onnx(model, tmp_path / "whole.onnx")
     small = sdr.export_onnx(model, tmp_path / "small.onnx", int8=True)
     assert small["bytes"] < whole["bytes"] / 2
-    assert 0.5 < small["overlap"] <= 1 and whole["largest_difference"] < small["largest_difference"] < 0.1
+    assert 0.5 < small["overlap"] <= 1 and small["largest_difference"] > whole["largest_difference"]
     session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
     assert json.loads(session.get_modelmeta().custom_metadata_map["model"]) == "sasrec"
 
@@ -118,7 +118,7 @@ def test_eight_bits_are_smaller_and_say_what_they_lose(data, tmp_path):
     [
         ("mine.txt", {}, "the name of an ONNX file ends in .onnx"),
         ("there.onnx", {}, "there.onnx exists already"),
-        ("mine.onnx", {"k": 0}, "k"),
+        ("mine.onnx", {"k": 0}, "at least 1, not 0"),
         ("mine.onnx", {"k": 1000}, "1000"),
     ],
 )
