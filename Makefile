@@ -2,7 +2,7 @@
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := install
-.PHONY: install demo test lint format type docs report bench bench-peers constraints clean help
+.PHONY: install demo test test-lowest lint format type docs report bench bench-peers constraints clean help
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -38,6 +38,16 @@ demo: install ## train DiffRec on ML-100K and print recommendations
 
 test: install ## run the tests, and see that they cover 90 % of the lines
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --cov
+
+LOWEST := build/lowest
+test-lowest: ## run some tests with the lowest versions that pyproject.toml allows, torch aside; makes build/lowest
+	@test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/pip install --quiet $(TORCH)
+	@$(LOWEST)/bin/pip install --quiet -e '.[frames,hub,plots]' 'pytest>=9,<10' 'hypothesis>=6.100,<7' \
+		'typeguard>=2.13,<3' -c $(LOWEST)/constraints.txt
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q tests/data tests/config tests/cli tests/inference \
+		--ignore tests/inference/test_export.py --ignore tests/inference/test_index.py
 
 lint: install ## look for mistakes and unformatted code
 	@$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from seqdiffrec import show
 from seqdiffrec.cli_ask import ask_app, overlap_in_words
 from seqdiffrec.cli_data import data_app
 from seqdiffrec.cli_evaluate import evaluate_app
+from seqdiffrec.cli_export import export_app
 from seqdiffrec.cli_fit import fit_app
 from seqdiffrec.cli_grow import grow_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, Run, SplitColumn, Time, User, this_command
@@ -37,6 +38,7 @@ app.add_typer(fit_app)
 app.add_typer(evaluate_app)
 app.add_typer(ask_app)
 app.add_typer(grow_app)
+app.add_typer(export_app)
 
 
 def _version(asked: bool) -> None:
@@ -87,6 +89,7 @@ def train(
     items: Items = None,
     split: SplitColumn = None,
     model: Annotated[str | None, typer.Option(help=f"One of {', '.join(MODELS)}.  [default: diffrec]")] = None,
+    track: Annotated[str | None, typer.Option(help="tensorboard, mlflow, wandb or trackio.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="table.name=value; may be given often.")] = None,
     data_root: DataRoot = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, cut off or interrupted.")] = False,
@@ -106,6 +109,7 @@ def train(
         "data.split": split,
         "data.data_root": data_root,
         "model.name": model,
+        "training.tracker": track,
     }
     values = with_changes(
         values,

@@ -1,6 +1,6 @@
 """`Dataset`: a prepared log and its split, which is what people hand to a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.datasets import load_corpus, prepare_file
 from seqdiffrec.data.errors import DataError
+from seqdiffrec.data.frames import FrameKind, kind_of
 from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.items import describe
 from seqdiffrec.data.prepare import prepare
@@ -26,16 +27,19 @@ class Dataset:
     The split is the log's own where it has one (a column that says train, validation or test); at one point in time
     for all users where times are given; else leave-one-out: each user's last item is the test target, the one before
     it the validation target.
+
+    output: the kind of frame that a model fitted to it answers with: that of the log, Polars where it was none.
     """
 
     corpus: Corpus
     split: Split
     times: tuple[Time, Time] | None = None
     is_whole: bool = False
+    output: FrameKind = "polars"
 
     def whole(self) -> "Dataset":
         """The same log with every action for training and none to judge by, for a model that is to be used."""
-        return Dataset(self.corpus, whole_log(self.corpus), is_whole=True)
+        return Dataset(self.corpus, whole_log(self.corpus), is_whole=True, output=self.output)
 
     @property
     def split_settings(self) -> dict[str, str | int | float] | None:
@@ -88,12 +92,14 @@ class Dataset:
         min_user, min_item: drop users and items with fewer actions, again and again until all have enough.
         drop_repeats: keep only the first time that a user takes an item. items: a frame or a file of `item_id` and
         `title` or `category` or both (`items_from_frame`, `read_items`). times: see `of`.
+        A model that is fitted to it answers with frames of the log's kind.
         Raises DataError for all that is wrong with the log.
         """
+        kind = kind_of(log) or "polars"
         if not isinstance(log, Interactions):
             log = Interactions.from_frame(log, user=user, item=item, time=time, split=split)
         how: dict[str, Any] = {"min_user": min_user, "min_item": min_item, "drop_repeats": drop_repeats}
-        return cls.of(prepare(log, name=name, items=describe(items), **how), times)
+        return replace(cls.of(prepare(log, name=name, items=describe(items), **how), times), output=kind)
 
     @classmethod
     def from_file(

@@ -1,5 +1,6 @@
 """Recommendations from a fitted model, and how good they are."""
 
+from seqdiffrec.inference.export import export_onnx
 from seqdiffrec.inference.judging import (
     evaluate_calibration,
     evaluate_lists,
@@ -13,6 +14,7 @@ __all__ = [
     "evaluate_calibration",
     "evaluate_lists",
     "evaluate_segments",
+    "export_onnx",
     "fit_temperature",
     "load",
     "recommender_class",

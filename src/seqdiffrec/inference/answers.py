@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from seqdiffrec.data import Corpus
+from seqdiffrec.data.frames import FrameKind, as_kind, ids_of, kind_of
 from seqdiffrec.inference.asked import Asked, of_histories, of_users
 from seqdiffrec.inference.checks import assert_fitted, check_k, check_seeds, fitted_temperature
 from seqdiffrec.inference.ids import columns_of, in_categories
@@ -56,6 +57,7 @@ class Answers:
         self._vocabulary: pl.DataFrame | None = None
         self._corpus: Corpus | None = None
         self._index: ItemIndex | None = None
+        self.output: FrameKind = "polars"
         self.temperature: float | None = None  # see `seqdiffrec.fit_temperature`
 
     def recommend(
@@ -69,7 +71,7 @@ class Answers:
         approximate: bool = False,
         calibrated: bool = False,
         **filters: Unpack[Filters],
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The k items that each user most probably takes next, after their whole history in the corpus.
 
         recent: items that users took since, oldest first, by user; a user whom only this names is new.
@@ -82,11 +84,12 @@ class Answers:
         calibrated: give probabilities at the temperature that `seqdiffrec.fit_temperature` found; the order stays.
             Takes a second pass of the model over all items, so it does not go with ``approximate``.
         filters: which items may be listed, see `Filters`.
-        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
+        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known; of the
+        kind of ``users`` (pandas, Polars, Arrow), for a list of that of the log, else of Polars. So do all below.
         Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
         """
-        asked = of_users(self.corpus, users, recent)
-        return self._lists(asked, k, num_seeds, spread, approximate, calibrated, **filters)
+        asked = of_users(self.corpus, ids_of(users), recent)
+        return self._given(self._lists(asked, k, num_seeds, spread, approximate, calibrated, **filters), users)
 
     def recommend_sequences(
         self,
@@ -98,14 +101,14 @@ class Answers:
         approximate: bool = False,
         calibrated: bool = False,
         **filters: Unpack[Filters],
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The same for histories of item ids, oldest first, of people whom training has not seen.
 
         Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
         most popular items, with a warning. The frame has ``history``, counted from 0, in place of user_id.
         """
         asked = of_histories(histories, self.vocabulary)
-        return self._lists(asked, k, num_seeds, spread, approximate, calibrated, **filters)
+        return self._given(self._lists(asked, k, num_seeds, spread, approximate, calibrated, **filters), histories)
 
     def picks(
         self,
@@ -116,7 +119,7 @@ class Answers:
         recent: Mapping[Any, Iterable[Any]] | None = None,
         num_seeds: int | None = None,
         **filters: Unpack[Filters],
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The k items that each noise draw alone would list, for users or for histories; what `recommend` averages.
 
         Returns the frame of `recommend` with a column seed, from 0, after user_id or history; each seed's score is its
@@ -131,7 +134,8 @@ class Answers:
             self.model, asked.histories, k, allowed, filter_viewed=filter_viewed, num_seeds=num_seeds
         )
         seeds = pl.DataFrame({"seed": range(self.model.num_draws(num_seeds))})
-        return as_frame(asked.keys.to_frame().join(seeds, how="cross"), found, self.vocabulary)
+        frame = as_frame(asked.keys.to_frame().join(seeds, how="cross"), found, self.vocabulary)
+        return self._given(frame, users, histories)
 
     def score(
         self,
@@ -142,14 +146,14 @@ class Answers:
         recent: Mapping[Any, Iterable[Any]] | None = None,
         num_seeds: int | None = None,
         spread: bool = False,
-    ) -> pl.DataFrame:
+    ) -> Any:
         """How probable each of these items is to come next, for users or for histories, seen or not.
 
         Returns a frame user_id or history, item_id, score (probability), score_std with ``spread``, rank (from 1, among
         all items of the catalogue, seen ones too), and title where titles are known; in the order of ``items``.
         Raises as `picks` does, and SettingError for an unknown item.
         """
-        asked, columns = self._asked(users, histories, recent), columns_of(items, self.vocabulary)
+        asked, columns = self._asked(users, histories, recent), columns_of(ids_of(items), self.vocabulary)
         check_seeds(num_seeds)
         if spread:
             self._check_spread(num_seeds)
@@ -161,7 +165,7 @@ class Answers:
         frame = pl.DataFrame([asked.keys.gather(np.repeat(np.arange(len(asked.keys)), len(columns)))]).with_columns(
             self.vocabulary["item_id"].gather(column).alias("item_id"), **figures
         )
-        return with_titles(frame, column, self.vocabulary)
+        return self._given(with_titles(frame, column, self.vocabulary), users, histories)
 
     def recommend_next(
         self,
@@ -173,7 +177,7 @@ class Answers:
         num_seeds: int | None = None,
         sample_seed: int | None = None,
         **filters: Unpack[Filters],
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The next items one after another: each is put at the end of the history before the next is asked for.
 
         sample_seed: without it each is the most probable; with it each is drawn by the probabilities of the items that
@@ -198,7 +202,8 @@ class Answers:
             num_seeds=num_seeds,
             sample_seed=sample_seed,
         )
-        return as_frame(asked.keys.to_frame(), found, self.vocabulary).rename({"rank": "step"})
+        frame = as_frame(asked.keys.to_frame(), found, self.vocabulary).rename({"rank": "step"})
+        return self._given(frame, users, histories)
 
     def similar_items(
         self,
@@ -208,7 +213,7 @@ class Answers:
         items_to_recommend: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] | None = None,
         categories: Iterable[str] | None = None,
-    ) -> pl.DataFrame:
+    ) -> Any:
         """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
 
         Returns a frame similar_to, item_id, score (for most models the cosine of the embeddings, in [-1, 1]), rank
@@ -219,7 +224,7 @@ class Answers:
         allowed, _ = self._allowed(
             items_to_recommend=items_to_recommend, exclude_items=exclude_items, categories=categories
         )
-        return similar_items(self.model, items, k, allowed, self.vocabulary)
+        return self._given(similar_items(self.model, ids_of(items), k, allowed, self.vocabulary), items)
 
     def build_index(
         self, *, overlap: float = 0.99, histories: int = 256, progress: Progress | None = None
@@ -283,6 +288,11 @@ class Answers:
             vocabulary = corpus.vocabulary()
         self._model, self._corpus, self._vocabulary, self._index = model, corpus, vocabulary, None
 
+    def _given(self, frame: pl.DataFrame, *asked: object) -> Any:
+        """The frame in the kind that was asked with, or else in that of the log."""
+        kinds = [kind for kind in map(kind_of, asked) if kind is not None]
+        return as_kind(frame, kinds[0] if kinds else self.output)
+
     def _asked(
         self,
         users: Iterable[Any] | None,
@@ -292,7 +302,7 @@ class Answers:
         if (users is None) == (histories is None):
             raise SettingError("say for whom: users, or histories of item ids")
         if users is not None:
-            return of_users(self.corpus, users, recent)
+            return of_users(self.corpus, ids_of(users), recent)
         if recent is not None:
             raise SettingError("recent is for users; a history already ends with what was taken last")
         assert histories is not None

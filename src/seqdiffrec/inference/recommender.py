@@ -10,11 +10,11 @@ import torch
 
 from seqdiffrec.data import Corpus, Dataset, Interactions, Sequences
 from seqdiffrec.data.dataset import WHOLE_LOG
+from seqdiffrec.data.frames import check_kind
 from seqdiffrec.data.growth import longer, with_items
 from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.data.split import Cases
 from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
-from seqdiffrec.inference.answers import Answers
 from seqdiffrec.inference.checks import assert_fitted, check_k
 from seqdiffrec.inference.growing import (
     as_sequences,
@@ -25,6 +25,7 @@ from seqdiffrec.inference.growing import (
     new_ids,
     to_learn,
 )
+from seqdiffrec.inference.pretrained import Pretrained
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
 from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.item_table import TableModel
@@ -32,12 +33,13 @@ from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
 from seqdiffrec.training.checkpoint import refuse_existing
 from seqdiffrec.training.provenance import code_revision, machine, versions
+from seqdiffrec.training.trackers import tracked
 
 # An update's epochs over what is new, and its learning rate as a share of the training's.
 UPDATE_EPOCHS, UPDATE_RATE = 3, 0.3
 
 
-class Recommender(Answers):
+class Recommender(Pretrained):
     """A model with its settings, its data's vocabulary and, once fitted, its weights. What to ask it: `Answers`.
 
     Keyword arguments are the settings of the model and of training, all by name; see ``docs/settings.md``.
@@ -93,13 +95,14 @@ class Recommender(Answers):
             if begun is not None and not starts_over(begun):
                 trainer.resume()
                 begun.note_resumed(self._settings(), {**made_by(), **(facts or {})})
+            trainer.reporter = tracked(reporter, self.training.tracker, run, self._settings())
             self.state, self.run = trainer.train(), run
         except BaseException:
             if begun is None and run is not None and is_untrained(run):
                 shutil.rmtree(run.path)
             raise
         self._take(model, data.corpus, None)
-        self._split = data.split_settings
+        self._split, self.output = data.split_settings, data.output
         return self
 
     def save(self, path: str | Path) -> None:
@@ -226,14 +229,18 @@ class Recommender(Answers):
         else:  # it only counts
             model.count_items(corpus.sequences())
         grown._take(model.to(self.model.item_counts.device), corpus, None)
-        grown.state, grown._split = self.state, self._split
+        grown.state, grown._split, grown.output = self.state, self._split, self.output
         origin = {} if self.run is None else {"run": self.run.path.name, "weights": self.run.weights_hash()}
         grown._grown = {"grown_from": {**origin, **facts}}
         return grown
 
     @classmethod
-    def load(cls, path: str | Path) -> "Recommender":
-        """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken."""
+    def load(cls, path: str | Path, *, output: str = "polars") -> "Recommender":
+        """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken.
+
+        output: the kind of frames that it answers with: polars, pandas or pyarrow.
+        """
+        kind = check_kind(output)
         run = RunFolder.open(Path(path))
         settings = run.record["settings"]
         missing = {"model", "model_settings", "training"} - settings.keys()
@@ -252,7 +259,7 @@ class Recommender(Answers):
                 f"{path}: the weights do not fit the settings in run.json; restore it or train again"
             ) from error
         recommender._take(model, run.corpus(), run.items())
-        recommender.run = run
+        recommender.run, recommender.output = run, kind
         recommender.state, recommender.temperature = run.state(), run.temperature()
         recommender._split = run.record.get("split")
         return recommender
@@ -333,9 +340,9 @@ def _recommender_class(model: type[SequenceModel]) -> type[Recommender]:
     return type(model.__name__, (Recommender,), {"model_name": model.name, "__doc__": says, "__module__": "seqdiffrec"})
 
 
-def load(path: str | Path) -> Recommender:
+def load(path: str | Path, *, output: str = "polars") -> Recommender:
     """Open a run's folder; see `Recommender.load`."""
-    return Recommender.load(path)
+    return Recommender.load(path, output=output)
 
 
 def made_by() -> dict[str, Any]:

@@ -26,9 +26,9 @@ def run_to_resume(out: str | Path | None, data: Dataset, mine: dict[str, Any]) -
     theirs = run.record["settings"]
     if mine["model"] != theirs["model"]:
         raise RunError(f"{run.path} holds a run of {theirs['model']}, not of {mine['model']}; start a new run")
-    # More epochs or patience than planned may be asked of a run that is cut, unless the learning rate falls over the
-    # epochs; all else would mix two runs.
-    free = ("epochs", "patience") if mine["training"]["decay"] == "constant" else ("patience",)
+    # More epochs or patience than planned, or another tracker, may be asked of a run that is cut, unless the
+    # learning rate falls over the epochs; all else would mix two runs.
+    free = ("patience", "tracker", *(["epochs"] if mine["training"]["decay"] == "constant" else []))
     config_class = find_model(mine["model"]).config_class
     fields = {"model_settings": config_class.model_fields, "training": TrainingConfig.model_fields}
     for part in ("model_settings", "training"):

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from seqdiffrec.models.peer_names import peer_hint
+
 
 class SettingError(ValueError):
     """A setting that does not exist, or a value that it cannot have."""
@@ -29,7 +31,13 @@ class Settings(BaseModel):
 
 
 def refuse_unknown(name: str, known: list[str], where: str = "", what: str = "setting") -> SettingError:
-    """The error for a name that is not a setting, or whatever it should be, with the nearest one that is."""
+    """The error for a name that is not a setting, or whatever it should be, with the nearest one that is.
+
+    Another library's name of a setting is told what it is called here.
+    """
+    elsewhere = peer_hint(name, known, where) if what == "setting" else None
+    if elsewhere is not None:
+        return SettingError(f"{where}{name} is not a setting; {elsewhere}")
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {where}{near[0]}?" if near else f"known are {', '.join(sorted(known))}"
     return SettingError(f"{where}{name} is not a {what}; {hint}")

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +36,8 @@ from seqdiffrec.training.optimization import MovingAverage
 from seqdiffrec.training.state import EpochRow, TrainingState
 
 FORMAT = 1
+# Where a run's record stands: in its own folder, or in one in the layout of the Hugging Face Hub.
+RECORDS = ("run.json", "config.json")
 KEYS = ("status", "settings", "corpus", "best", "weights", "checkpoint", "files")
 
 
@@ -45,11 +48,11 @@ class RunError(ValueError):
 class RunFolder:
     """A run on disk. Get one by `create` or `open`.
 
-    record: the content of ``run.json``.
+    record: the content of ``run.json``; or of ``config.json``, in the folder that `write_pretrained` makes.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any]):
-        self.path, self.record = path, record
+    def __init__(self, path: Path, record: dict[str, Any], name: str = RECORDS[0]):
+        self.path, self.record, self.name = path, record, name
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, Any], corpus: Corpus, facts: dict[str, Any]) -> "RunFolder":
@@ -84,15 +87,16 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Open a folder. Raises RunError where it is missing, broken or of another version."""
+        name = next((name for name in RECORDS if (path / name).exists()), RECORDS[0])
         try:
-            record = json.loads((path / "run.json").read_bytes())
+            record = json.loads((path / name).read_bytes())
         except FileNotFoundError as error:
             what = "has no run.json, so it is not a run" if path.is_dir() else "does not exist"
             raise RunError(f"{path} {what}; train one with: seqdiffrec train --dataset ml-100k --out {path}") from error
         except (OSError, ValueError) as error:
-            raise RunError(f"{path / 'run.json'} cannot be read: {error}; restore it or train again") from error
+            raise RunError(f"{path / name} cannot be read: {error}; restore it or train again") from error
         if not isinstance(record, dict) or "format" not in record:
-            raise RunError(f"{path / 'run.json'} is not a run's record; restore it or train again")
+            raise RunError(f"{path / name} is not a run's record; restore it or train again")
         if record["format"] != FORMAT:
             raise RunError(
                 f"{path} is a run of format {record['format']}, this version of seqdiffrec reads format {FORMAT}: "
@@ -100,8 +104,8 @@ class RunFolder:
             )
         missing = [key for key in KEYS if key not in record]
         if missing:
-            raise RunError(f"{path / 'run.json'} lacks {', '.join(missing)}; restore it or train again")
-        return cls(path, cast(dict[str, Any], record))
+            raise RunError(f"{path / name} lacks {', '.join(missing)}; restore it or train again")
+        return cls(path, cast(dict[str, Any], record), name)
 
     def save_checkpoint(
         self,
@@ -270,7 +274,7 @@ class RunFolder:
         """Make ``record`` the run's, on disk and then here; a file that it no longer needs goes last."""
         if remove is not None:
             del record["files"][remove]
-        replace_file(self.path / "run.json", json.dumps(record, indent=2).encode() + b"\n")
+        replace_file(self.path / self.name, json.dumps(record, indent=2).encode() + b"\n")
         self.record = record
         if remove is not None:
             (self.path / remove).unlink(missing_ok=True)
@@ -283,12 +287,12 @@ class RunFolder:
             if recorded is None or size != recorded["bytes"]:
                 expected = "an unknown number of" if recorded is None else recorded["bytes"]
                 raise RunError(
-                    f"{path} has {size} bytes, run.json says {expected}: it was cut off or swapped; "
+                    f"{path} has {size} bytes, {self.name} says {expected}: it was cut off or swapped; "
                     "restore it or train again"
                 )
             if _fingerprint(path) != recorded:
                 raise RunError(
-                    f"{path} is not the file that this run wrote (its SHA-256 differs from run.json): it was "
+                    f"{path} is not the file that this run wrote (its SHA-256 differs from {self.name}): it was "
                     "changed or swapped; restore it or train again"
                 )
         except OSError as error:
@@ -303,6 +307,41 @@ class RunFolder:
                 return {name: cast(Tensor, file.get_tensor(name)) for name in names}, file.metadata() or {}
         except SafetensorError as error:
             raise RunError(f"{path} is not a whole safetensors file: {error}; train again") from error
+
+
+def write_pretrained(
+    path: Path,
+    record: dict[str, Any],
+    weights: dict[str, Tensor],
+    items: pl.DataFrame,
+    state: TrainingState,
+    card: Callable[[dict[str, Any]], str],
+) -> None:
+    """A finished run in the layout of the Hugging Face Hub, which `RunFolder.open` reads too; whole or not at all.
+
+    record: of the run, as far as others may see it. card: README.md, by the record as it is written.
+    Raises DataError where it cannot be written.
+    """
+    best = state.history[state.best_epoch] if state.history else None
+    told = {
+        **record,
+        "format": FORMAT,
+        "status": "finished",
+        "best": None if best is None else {"epoch": best["epoch"], "validation": best["validation"]},
+        "weights": "model.safetensors",
+        "checkpoint": None,
+    }
+
+    def write(folder: Path) -> None:
+        write_frame(folder / "items.arrow", items)
+        _save({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors", {})
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in state.history))
+        files = ("items.arrow", "model.safetensors", "metrics.jsonl")
+        told["files"] = {name: _fingerprint(folder / name) for name in files}
+        (folder / "README.md").write_text(card(told), encoding="utf-8")
+        write_json(folder / "config.json", told)
+
+    write_folder(path, write)
 
 
 def corpus_facts(corpus: Corpus) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class TrainingConfig(Settings):
     device: ``auto`` takes a GPU where there is one.
     checkpoint_minutes: minutes between checkpoints within an epoch; one is written after every epoch anyway.
     seed: initial weights, order, noise and dropout derive from it.
+    tracker: what is told each epoch's figures besides the run's own file (docs/settings.md, "Trackers").
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 50
@@ -42,3 +43,4 @@ class TrainingConfig(Settings):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    tracker: Literal["tensorboard", "mlflow", "wandb", "trackio"] | None = None
