@@ -18,6 +18,7 @@ from seqdiffrec import show
 from seqdiffrec.cli_fit import fit_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
+from seqdiffrec.cli_serve import serve_app
 from seqdiffrec.cli_similar import similar_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
@@ -36,6 +37,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(results_app)
 app.add_typer(fit_app)
 app.add_typer(similar_app)
+app.add_typer(serve_app)
 
 
 def _version(asked: bool) -> None:

@@ -26,7 +26,7 @@ FLOORS = (
     ("studies", "fitting"),
     ("show",),
     ("demo", "cli_options"),
-    ("cli_results", "cli_fit", "cli_similar"),
+    ("cli_results", "cli_fit", "cli_similar", "cli_serve"),
     ("cli",),
     ("__main__",),
 )
