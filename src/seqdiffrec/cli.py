@@ -16,7 +16,7 @@ import typer
 
 from seqdiffrec import show
 from seqdiffrec.cli_fit import fit_app
-from seqdiffrec.cli_options import AsJson, DataRoot, Item, Run, Time, User, data_of, this_command
+from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Run, Time, User, data_of, this_command
 from seqdiffrec.cli_results import results_app
 from seqdiffrec.cli_serve import serve_app
 from seqdiffrec.cli_similar import similar_app
@@ -24,7 +24,7 @@ from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError, Dataset, load_corpus, statistics
 from seqdiffrec.evaluation import check_ranks_path, cutoffs, report, write_ranks
 from seqdiffrec.inference import load
-from seqdiffrec.inference.recommender import check_k
+from seqdiffrec.inference.answers import check_k
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.studies import source_of
@@ -94,11 +94,13 @@ def data_prepare(
     user: User = None,
     item: Item = None,
     time: Time = None,
+    items: Items = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="data.name=value, such as data.min_user=5")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the memory-mapped corpus of a log. Example: seqdiffrec data prepare clicks.csv --item sku --out corpus"""
-    corpus = _dataset(name, {"data_root": data_root, "user": user, "item": item, "time": time}, changes).corpus
+    options = {"data_root": data_root, "user": user, "item": item, "time": time, "items": items}
+    corpus = _dataset(name, options, changes).corpus
     corpus.save(out)
     show.corpus(corpus, out, as_json=as_json)
     show.next_step(_train_command(str(out), corpus.name, {}))
@@ -127,6 +129,7 @@ def train(
     user: User = None,
     item: Item = None,
     time: Time = None,
+    items: Items = None,
     model: Annotated[str | None, typer.Option(help=f"One of {', '.join(MODELS)}.  [default: diffrec]")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="table.name=value; may be given often.")] = None,
     data_root: DataRoot = None,
@@ -142,6 +145,7 @@ def train(
         "data.user": user,
         "data.item": item,
         "data.time": time,
+        "data.items": items,
         "data.data_root": data_root,
         "model.name": model,
     }

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seqdiffrec import show
-from seqdiffrec.cli_options import AsJson, DataRoot, this_command
+from seqdiffrec.cli_options import AsJson, DataRoot, Items, this_command
 from seqdiffrec.config import RunConfig
 from seqdiffrec.data.columns import column_names, guess_columns
 from seqdiffrec.fitting import fit_log
@@ -29,6 +29,7 @@ def fit(
     user: Annotated[str | None, typer.Option(help="Column of user ids; without it, by its name.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids; without it, by its name.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times; without it, by its name.")] = None,
+    items: Items = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long it may take in all.")] = 10,
     data_root: DataRoot = None,
     as_json: AsJson = False,
@@ -36,8 +37,8 @@ def fit(
     """From a log to the best model for it, in minutes. Example: seqdiffrec fit clicks.csv --out runs/clicks"""
     refuse_existing(out)
     columns = _columns(source, {"user": user, "item": item, "time": time})
-    root = {} if data_root is None else {"data_root": data_root}
-    config = RunConfig.of({"data": {**source_of(source), **columns, **root}})
+    given = {name: value for name, value in {"data_root": data_root, "items": items}.items() if value is not None}
+    config = RunConfig.of({"data": {**source_of(source), **columns, **given}})
     data = config.data.load()
     facts = {"command": this_command(), "data": config.tables()["data"]}
     try:

@@ -19,6 +19,7 @@ Run = Annotated[Path, typer.Argument(help="A run's folder, as train made it.")]
 StudyFile = Annotated[Path, typer.Argument(help="A study: TOML with datasets, seeds, base and rows.")]
 User = Annotated[str | None, typer.Option(help="Name of the column of user ids.  [default: user_id]")]
 Item = Annotated[str | None, typer.Option(help="Name of the column of item ids.  [default: item_id]")]
+Items = Annotated[str | None, typer.Option(help="Table of item_id, and title or category or both.")]
 Time = Annotated[str | None, typer.Option(help="Name of the column of times.  [default: timestamp, if there]")]
 
 

@@ -24,6 +24,7 @@ class DataConfig(Settings):
         prepare`` wrote. Give one of the two.
     data_root: where to look for a named dataset first.
     min_user, min_item, drop_repeats: preparation of ``file``; a named dataset has its own.
+    items: a table of the items' titles and categories (`read_items`); one that a named dataset has gives way to it.
     validation_time, test_time: split all users at these times; without them the split is leave-one-out.
     """
 
@@ -36,6 +37,7 @@ class DataConfig(Settings):
     min_user: Annotated[int, Field(ge=1)] = 1
     min_item: Annotated[int, Field(ge=1)] = 1
     drop_repeats: bool = False
+    items: str | None = None
     validation_time: float | str | None = None
     test_time: float | str | None = None
 
@@ -54,7 +56,7 @@ class DataConfig(Settings):
         times = self.times()
         self._refuse_unused()
         if self.dataset is not None:
-            return Dataset.of(load_corpus(self.dataset, self.data_root), times)
+            return Dataset.of(load_corpus(self.dataset, self.data_root, items=self.items), times)
         assert self.file is not None
         if Path(self.file).is_dir():
             return Dataset.of(Corpus.load(self.file), times)
@@ -66,6 +68,7 @@ class DataConfig(Settings):
             min_user=self.min_user,
             min_item=self.min_item,
             drop_repeats=self.drop_repeats,
+            items=self.items,
             times=times,
         )
 
@@ -73,6 +76,8 @@ class DataConfig(Settings):
         """Raise SettingError for a setting that this source does not use, rather than leave it out silently."""
         is_prepared = self.file is None or Path(self.file).is_dir()
         unused = ["user", "item", "time", "min_user", "min_item", "drop_repeats"] if is_prepared else ["data_root"]
+        if self.dataset is None and is_prepared:
+            unused.append("items")
         for name in unused:
             if getattr(self, name) != DataConfig.model_fields[name].default:
                 source = self.dataset or self.file

@@ -74,3 +74,21 @@ def test_train_on_a_named_dataset_recommends_titles(cli, root, tmp_path):
     asked = cli("recommend", "run", "--history", 3, 4, "-k", 2, "--json").json["recommendations"]
     assert [row["title"] for row in asked] == [f"Film {row['item_id']} (1990)" for row in asked]
     assert "Film" in cli("recommend", "run", "--user", 1, "--keep-viewed").out
+
+
+def test_a_table_of_items_goes_with_a_log_and_with_a_named_dataset(cli, csv, root, refused, train, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title,category\n10,Ten,a|b\n20,Twenty,\n")
+    assert cli("data", "prepare", csv, *COLUMNS, "--items", "items.csv", "--out", "corpus").code == 0
+    corpus = Corpus.load("corpus")
+    known = dict(zip(corpus.item_ids, corpus.vocabulary().drop("item_id").rows(), strict=True))
+    assert (known[10], known[20], known[30]) == (("Ten", ["a", "b"]), ("Twenty", None), (None, None))
+    words = ["train", "--data", csv, *COLUMNS, "--items", "items.csv", "--model", "popularity", "--out", "run"]
+    assert cli(*words).code == 0
+    assert "Ten" in cli("recommend", "run", "--history", 30, "-k", 14).out
+    refused(cli("train", "--data", "corpus", "--items", "items.csv", "--out", "other"), "data.items has no effect")
+    (tmp_path / "films.csv").write_text("item_id,title\n3,Third\n")
+    words = ["data", "prepare", "ml-100k", "--data-root", root, "--items", "films.csv", "--out", "films"]
+    assert cli(*words).code == 0
+    films = Corpus.load("films")
+    assert films.titles.to_list() == [None, None, "Third", *[None] * 9]
+    refused(cli(*words[:-1], "more", "--items", "nowhere.csv"), "nowhere.csv does not exist")

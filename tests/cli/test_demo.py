@@ -17,7 +17,7 @@ def films(monkeypatch) -> Dataset:
     rows = [(user, rng.randint(1, 30)) for user in range(193, 200) for _ in range(12)]
     log = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
     titles = pl.DataFrame({"item_id": range(1, 31), "title": [f"Film [{film}]" for film in range(1, 31)]})
-    data = Dataset.of(prepare(Interactions.from_frame(log), name="ml-100k", titles=titles))
+    data = Dataset.of(prepare(Interactions.from_frame(log), name="ml-100k", items=titles))
     monkeypatch.setattr(demo, "load_dataset", lambda name: data)
     monkeypatch.setattr(
         demo, "SETTINGS", {"hidden_size": 8, "num_layers": 1, "epochs": 1, "max_length": 5, "device": "cpu"}

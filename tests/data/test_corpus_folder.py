@@ -47,7 +47,7 @@ def small(name: str = "small") -> Corpus:
         {"user_id": [1, 1, 1, 2, 2], "item_id": ["a", "b", "a", "c", "b"], "timestamp": [1, 2, 3, 1, 2]}
     )
     return prepare(
-        Interactions.from_frame(frame), name=name, titles=pl.DataFrame({"item_id": ["c", "a"], "title": ["C", "A"]})
+        Interactions.from_frame(frame), name=name, items=pl.DataFrame({"item_id": ["c", "a"], "title": ["C", "A"]})
     )
 
 

@@ -84,7 +84,8 @@ def recbole_zip() -> bytes:
     folder = "recbole/dataset_example/ml-100k"
     titles = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     titles += (
-        "".join(f"{item}\tFilm {item} é\t1990\tDrama\n" for item in range(9, 14)) + "14\tunkonwn\tunkonwn\tunknown\n"
+        "".join(f"{item}\tFilm {item} é\t1990\tDrama Film-Noir\n" for item in range(9, 14))
+        + "14\tunkonwn\tunkonwn\tunknown\n"
     )
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as opened:
@@ -181,7 +182,7 @@ def test_the_data_root_may_come_from_the_environment(root, monkeypatch):
         (parsers.movielens_tabs, "1\t2\t3\t4\n1\t2\t3\n", "file, line 2: the last line has 3 of 4 fields"),
         (parsers.movielens_colons, "1::2::3::4\n1::2::3::x\n1::2::3::5\n", "file, line 2: timestamp 'x'"),
         (parsers.amazon_ratings, "A,B,5.0,1\n,B,5.0,1\n", "file, line 2: no id in column 'user_id'"),
-        (parsers.movielens_titles_bars, "1|Film\nTwo|Film\n", "file, line 2: no item id and title"),
+        (parsers.movielens_items_bars, "1|Film\nTwo|Film\n", "file, line 2: no item id and title"),
     ],
 )
 def test_broken_original_files_are_refused_with_the_line(parse, content, message):
@@ -318,6 +319,8 @@ def test_ml_100k_comes_out_of_the_wheel_when_its_site_cannot_be_reached(root, mo
     )
     titles = dict(zip(corpus.item_ids, corpus.titles, strict=True))
     assert titles == {item: f"Film {item} é (1990)" for item in EXPECTED_ITEMS[:4]} | {14: "unknown"}
+    genres = dict(zip(corpus.item_ids, corpus.categories, strict=True))
+    assert [list(genres[item]) for item in (10, 14)] == [["Drama", "Film-Noir"], ["unknown"]]
     # The second time neither the site nor pip is asked, and nothing is said.
     load_corpus("ml-100k", notify=notices.append)
     assert asked == ["recbole==1.2.1"]

@@ -7,7 +7,7 @@ import torch
 
 from seqdiffrec.data import Sequences
 from seqdiffrec.inference import ranking
-from seqdiffrec.inference.ranking import as_frame, top_items
+from seqdiffrec.inference.ranking import Lists, as_frame, top_items
 from seqdiffrec.models import Popularity
 from seqdiffrec.models.base import ModelConfig
 
@@ -32,13 +32,13 @@ def test_rows_items_and_scores_over_blocks(monkeypatch, block):
 
 
 def test_the_frame_has_ids_ranks_and_titles_where_known():
-    keys = pl.Series("user_id", ["x", "y", "z"])
+    keys = pl.DataFrame({"user_id": ["x", "y", "z"]})
     vocabulary = pl.DataFrame({"item_id": [70, 80, 90], "title": ["Seventy", None, "Ninety"]})
-    frame = as_frame(keys, [0, 0, 2], [3, 1, 2], [0.5, 0.25, 0.125], vocabulary)
+    frame = as_frame(keys, Lists([0, 0, 2], [3, 1, 2], [0.5, 0.25, 0.125]), vocabulary)
     assert frame.rows(named=True) == [
         {"user_id": "x", "item_id": 90, "score": 0.5, "rank": 1, "title": "Ninety"},
         {"user_id": "x", "item_id": 70, "score": 0.25, "rank": 2, "title": "Seventy"},
         {"user_id": "z", "item_id": 80, "score": 0.125, "rank": 1, "title": None},
     ]
     untitled = vocabulary.with_columns(title=pl.lit(None, pl.String))
-    assert as_frame(keys, [], [], [], untitled).columns == ["user_id", "item_id", "score", "rank"]
+    assert as_frame(keys, Lists([], [], []), untitled).columns == ["user_id", "item_id", "score", "rank"]

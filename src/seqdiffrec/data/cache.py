@@ -15,7 +15,7 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.readers import SourceFile
 
 CACHE_VARIABLE = "SEQDIFFREC_CACHE"
-PREPARATION = 1
+PREPARATION = 2
 """Raised when parsing or preparation changes what a corpus holds, so that older cached ones are not taken."""
 
 

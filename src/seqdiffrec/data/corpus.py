@@ -1,7 +1,8 @@
 """`Corpus`: a prepared log as ragged arrays, in memory or memory-mapped from a folder.
 
 A folder holds `items.npy`, `offsets.npy`, `timestamps.npy` (where the log had times), `users.arrow`, `items.arrow`
-(the vocabularies, in the types that the ids came in) and `corpus.json` (name, types, content hash, provenance).
+(the vocabularies, in the types that the ids came in, with titles and categories where there are any) and `corpus.json`
+(name, types, content hash, provenance).
 """
 
 import hashlib
@@ -66,6 +67,7 @@ class Corpus:
     item_ids: (num_items,); `item_ids[j]` is item index j+1.
     timestamps: (M,) int64 or float64 as given, datetimes as int64 microseconds since 1970 UTC; None without times.
     titles: (num_items,) text beside `item_ids`, null where unknown; None where there are none.
+    categories: (num_items,) list of texts beside `item_ids`, null where unknown; None where there are none.
     name: what to call it in tables, such as "ml-100k" or a file's stem.
     provenance: where it came from and how it was prepared; plain JSON values.
     """
@@ -78,6 +80,7 @@ class Corpus:
     titles: pl.Series | None
     name: str
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    categories: pl.Series | None = None
 
     @property
     def num_users(self) -> int:
@@ -98,7 +101,7 @@ class Corpus:
     def content_hash(self) -> str:
         """SHA-256 (hex) over items, offsets, both vocabularies and the timestamps.
 
-        It depends on neither the machine, the place on disk, the name nor the titles.
+        It depends on neither the machine, the place on disk, the name, the titles nor the categories.
         """
         digest = hashlib.sha256(b"seqdiffrec corpus 1\n")
         for label, array in (("items", self.items), ("offsets", self.offsets), ("timestamps", self.timestamps)):
@@ -115,9 +118,11 @@ class Corpus:
         return Sequences(self.items, self.offsets[:-1], self.offsets[1:])
 
     def vocabulary(self) -> pl.DataFrame:
-        """Columns item_id and title (null where unknown); row j belongs to item index j+1."""
-        titles = pl.Series([None] * self.num_items, dtype=pl.String) if self.titles is None else self.titles
-        return pl.DataFrame({"item_id": self.item_ids, "title": titles})
+        """Columns item_id, title and categories (null where unknown); row j belongs to item index j+1."""
+        unknown = pl.Series([None] * self.num_items)
+        titles, categories = (unknown if one is None else one for one in (self.titles, self.categories))
+        typed = titles.cast(pl.String).alias("title"), categories.cast(pl.List(pl.String)).alias("categories")
+        return pl.DataFrame([self.item_ids.alias("item_id"), *typed])
 
     def user_index(self, user_id: object) -> int:
         """Row of one user, 0..num_users-1. Raises DataError when the id is unknown."""
@@ -157,8 +162,9 @@ class Corpus:
             if array is not None:
                 storage.write_array(folder / f"{file}.npy", array)
         storage.write_frame(folder / "users.arrow", self.user_ids.alias("user_id").to_frame())
-        items = [self.item_ids.alias("item_id")] + ([] if self.titles is None else [self.titles.alias("title")])
-        storage.write_frame(folder / "items.arrow", pl.DataFrame(items))
+        given = {"item_id": self.item_ids, "title": self.titles, "categories": self.categories}
+        items = pl.DataFrame({name: column for name, column in given.items() if column is not None})
+        storage.write_frame(folder / "items.arrow", items)
         storage.write_json(folder / "corpus.json", self._record())
 
     def _record(self) -> dict[str, Any]:
@@ -199,7 +205,8 @@ class Corpus:
                 user_ids=storage.read_frame(folder / "users.arrow")["user_id"],
                 item_ids=items["item_id"],
                 timestamps=storage.map_array(folder / "timestamps.npy") if has_times else None,
-                titles=items["title"] if "title" in items.columns else None,
+                titles=items.get_column("title", default=None),
+                categories=items.get_column("categories", default=None),
                 name=record["name"],
                 provenance=record["provenance"],
             )

@@ -8,6 +8,7 @@ from typing import Any
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.datasets import load_corpus, prepare_file
 from seqdiffrec.data.interactions import Interactions
+from seqdiffrec.data.items import items_from_frame
 from seqdiffrec.data.prepare import prepare
 from seqdiffrec.data.split import Split, leave_one_out, split_at_time
 
@@ -54,19 +55,23 @@ class Dataset:
         min_item: int = 1,
         drop_repeats: bool = False,
         name: str = "data",
+        items: Any = None,
         times: tuple[Time, Time] | None = None,
     ) -> "Dataset":
         """Prepare a log: a pandas or Polars frame, an Arrow table, or an `Interactions`.
 
         user, item, time: column names; time None takes `timestamp` or `datetime` where there is one, and the order of
         the rows where not. min_user, min_item: drop users and items with fewer actions, again and again until all
-        have enough. drop_repeats: keep only the first time that a user takes an item. times: see `of`.
+        have enough. drop_repeats: keep only the first time that a user takes an item. items: a frame of `item_id` and
+        `title` or `category` or both (`items_from_frame`). times: see `of`.
         Raises DataError for all that is wrong with the log.
         """
         checked = (
             log if isinstance(log, Interactions) else Interactions.from_frame(log, user=user, item=item, time=time)
         )
-        corpus = prepare(checked, name=name, min_user=min_user, min_item=min_item, drop_repeats=drop_repeats)
+        described = None if items is None else items_from_frame(items)
+        how: dict[str, Any] = {"min_user": min_user, "min_item": min_item, "drop_repeats": drop_repeats}
+        corpus = prepare(checked, name=name, items=described, **how)
         return cls.of(corpus, times)
 
     @classmethod
@@ -80,12 +85,15 @@ class Dataset:
         min_user: int = 1,
         min_item: int = 1,
         drop_repeats: bool = False,
+        items: str | Path | None = None,
         times: tuple[Time, Time] | None = None,
     ) -> "Dataset":
-        """The same for a file; it is prepared once and then comes from the cache folder."""
-        corpus = prepare_file(
-            path, user=user, item=item, time=time, min_user=min_user, min_item=min_item, drop_repeats=drop_repeats
-        )
+        """The same for a file; it is prepared once and then comes from the cache folder.
+
+        items: a file with a table of items (`read_items`).
+        """
+        how: dict[str, Any] = {"min_user": min_user, "min_item": min_item, "drop_repeats": drop_repeats}
+        corpus = prepare_file(path, user=user, item=item, time=time, items=items, **how)
         return cls.of(corpus, times)
 
 

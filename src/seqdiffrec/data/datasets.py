@@ -9,12 +9,15 @@ import os
 import zipfile
 from pathlib import Path
 
+import polars as pl
+
 from seqdiffrec.data import fetch
 from seqdiffrec.data.cache import cache_folder, cached_corpus
 from seqdiffrec.data.corpus import Corpus, statistics
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.fetch import Notify, Shelf, to_stderr
 from seqdiffrec.data.interactions import Interactions
+from seqdiffrec.data.items import read_items
 from seqdiffrec.data.prepare import prepare
 from seqdiffrec.data.readers import SourceFile, read_source
 from seqdiffrec.data.registry import DATASETS, Layout, NamedDataset
@@ -23,12 +26,19 @@ from seqdiffrec.data.storage import cannot_write, replace_file
 DATA_ROOT_VARIABLE = "SEQDIFFREC_DATA_ROOT"
 
 
-def load_corpus(name: str, data_root: str | Path | None = None, *, notify: Notify = to_stderr) -> Corpus:
+def load_corpus(
+    name: str,
+    data_root: str | Path | None = None,
+    *,
+    items: str | Path | None = None,
+    notify: Notify = to_stderr,
+) -> Corpus:
     """The prepared corpus of a named dataset, made once in the user's cache folder and memory-mapped from there.
 
     name: one of `DATASETS`.
     data_root: folder to look in first, in the original layout or with the sequences files (`beauty.txt`); None takes
         the environment variable SEQDIFFREC_DATA_ROOT. What is not there is fetched.
+    items: a table of titles and categories (`read_items`), in place of the dataset's own.
     notify: takes the lines that say where the data came from and, once a dataset, its licence.
     Raises DataError for an unknown name (with the nearest one), files that are broken or not the known ones, and
     when the data are neither there nor to be fetched.
@@ -37,8 +47,14 @@ def load_corpus(name: str, data_root: str | Path | None = None, *, notify: Notif
     cache = cache_folder()
     files = _from_data_root(dataset, data_root, notify)
     fetched = files is None
-    layout, log, titles = files or _fetch(dataset, cache, notify)
+    layout, log, known = files or _fetch(dataset, cache, notify)
+    given = None if items is None else read_source(Path(items))
     _show_licence_once(dataset, cache, notify)
+
+    def described() -> pl.DataFrame | None:
+        if items is not None:
+            return read_items(items)
+        return layout.parse_items(known) if layout.parse_items and known else None
 
     def make() -> Corpus:
         corpus = prepare(
@@ -46,14 +62,15 @@ def load_corpus(name: str, data_root: str | Path | None = None, *, notify: Notif
             name=dataset.name,
             min_user=dataset.min_user,
             min_item=dataset.min_item,
-            titles=layout.parse_titles(titles) if layout.parse_titles and titles else None,
+            items=described(),
             provenance={"source": layout.log},
         )
         _check_counts(dataset, corpus, log.label, must_hold=fetched and dataset.checksum is None, notify=notify)
         return corpus
 
     settings = {"layout": layout.log, "min_user": dataset.min_user, "min_item": dataset.min_item}
-    return cached_corpus(dataset.name, [log] if titles is None else [log, titles], settings, make, cache)
+    files_read = [file for file in (log, given or known) if file is not None]
+    return cached_corpus(dataset.name, files_read, settings, make, cache)
 
 
 def prepare_file(
@@ -65,12 +82,14 @@ def prepare_file(
     min_user: int = 1,
     min_item: int = 1,
     drop_repeats: bool = False,
+    items: str | Path | None = None,
     name: str | None = None,
     cache: str | Path | None = None,
 ) -> Corpus:
     """The prepared corpus of a user's own file, memory-mapped from the cache; a changed file is prepared again.
 
     path, user, item, time: as in `Interactions.read`; min_user, min_item, drop_repeats: as in `prepare`.
+    items: a file with a table of items (`read_items`).
     name: what to call the corpus; None takes the file's name without its ending.
     cache: folder for prepared corpora; None takes the user's cache folder.
     Raises DataError as those two do.
@@ -95,10 +114,12 @@ def prepare_file(
             min_user=min_user,
             min_item=min_item,
             drop_repeats=drop_repeats,
+            items=None if items is None else read_items(items),
             provenance={"source": path.name, "columns": columns},
         )
 
-    return cached_corpus(called, [file], settings, make, cache_folder() if cache is None else Path(cache))
+    files = [file] if items is None else [file, read_source(Path(items))]
+    return cached_corpus(called, files, settings, make, cache_folder() if cache is None else Path(cache))
 
 
 def _named(name: str) -> NamedDataset:
@@ -110,14 +131,14 @@ def _named(name: str) -> NamedDataset:
 
 
 Found = tuple[Layout, SourceFile, SourceFile | None]
-"""The layout that was there, its log, and its titles if they were there too."""
+"""The layout that was there, its log, and the table of its items if it was there too."""
 
 
 def _find(dataset: NamedDataset, shelf: Shelf) -> Found | None:
     for layout in dataset.layouts:
         log = shelf(layout.log)
         if log is not None:
-            return layout, log, shelf(layout.titles) if layout.titles else None
+            return layout, log, shelf(layout.items) if layout.items else None
     return None
 
 

@@ -5,7 +5,7 @@ given with `user`, `item` and `time`. Further columns are left alone. Ids keep t
 int64 when all of them are whole numbers written the usual way, else texts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.readers import (
     SourceFile,
     Where,
+    read_arrow,
+    read_parquet,
     read_sequences,
     read_source,
     read_table,
@@ -128,19 +130,14 @@ class Interactions:
         cls, path: str | Path, *, user: str = "user_id", item: str = "item_id", time: str | None = None
     ) -> "Interactions":
         """Read a Parquet file. Raises DataError as `from_frame` does, and for a file that is no Parquet."""
-        file = _require_file(Path(path))
-        return _from_binary(lambda: pl.read_parquet(file), file, "Parquet", user, item, time)
+        return _from_binary(read_parquet(Path(path)), path, user, item, time)
 
     @classmethod
     def from_arrow(
         cls, path: str | Path, *, user: str = "user_id", item: str = "item_id", time: str | None = None
     ) -> "Interactions":
         """Read an Arrow file (IPC file or stream, Feather 2). Raises DataError as `from_frame` does, and for others."""
-        file = _require_file(Path(path))
-        with file.open("rb") as opened:
-            is_file = opened.read(6) == b"ARROW1"
-        read = pl.read_ipc if is_file else pl.read_ipc_stream
-        return _from_binary(lambda: read(file), file, "Arrow", user, item, time)
+        return _from_binary(read_arrow(Path(path)), path, user, item, time)
 
     @classmethod
     def from_sequences_file(cls, path: str | Path) -> "Interactions":
@@ -157,21 +154,7 @@ class Interactions:
         return cls(frame.with_columns(whole_numbers_where_exact(ids) for ids in frame), file.label)
 
 
-def _require_file(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; check the path")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty; it must hold at least one action")
-    return path
-
-
-def _from_binary(
-    read: Callable[[], pl.DataFrame], path: Path, kind: str, user: str, item: str, time: str | None
-) -> Interactions:
-    try:
-        frame = read()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} is not a whole {kind} file: it is cut off or of another format ({error})") from error
+def _from_binary(frame: pl.DataFrame, path: str | Path, user: str, item: str, time: str | None) -> Interactions:
     columns = _columns(str(path), frame.columns, user, item, time)
     return _checked(frame, columns, str(path), lambda row: f"{path}, row {row + 1} (counted from 1)")
 

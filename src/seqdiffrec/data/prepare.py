@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import Interactions
+from seqdiffrec.data.items import beside
 from seqdiffrec.data.vocabulary import places_of
 
 SHORTEST_USEFUL = 3
@@ -23,7 +24,7 @@ def prepare(
     min_user: int = 1,
     min_item: int = 1,
     drop_repeats: bool = False,
-    titles: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Corpus:
     """Order a log by user and time, take its k-core and number its users and items.
@@ -35,10 +36,10 @@ def prepare(
     min_user, min_item: least number of actions of every user and item that stay (5 and 5 in Section 5.1.1 of the
         paper); both are enforced again and again until nothing more falls out. 1 keeps everything.
     drop_repeats: keep only the first action of a user with an item, before the k-core.
-    titles: frame of `item_id`, `title` for a part or all of the items.
+    items: titles and categories of a part or all of the items, as `items_from_frame` checks them.
     provenance: recorded with the corpus, beside the settings above.
-    Raises DataError when a minimum is below 1, when nothing or a single user is left, or when every user has fewer
-    than three actions.
+    Raises DataError when a minimum is below 1, when nothing or a single user is left, when every user has fewer than
+    three actions, or when `items` knows none of the items.
     """
     if min_user < 1 or min_item < 1:
         raise DataError(f"min_user ({min_user}) and min_item ({min_item}) must be at least 1; 1 keeps everything")
@@ -46,14 +47,14 @@ def prepare(
     user_vocabulary = frame["user_id"].unique(maintain_order=True)
     item_vocabulary = frame["item_id"].unique(maintain_order=True)
     users = places_of(frame["user_id"], user_vocabulary)
-    items = places_of(frame["item_id"], item_vocabulary)
+    taken = places_of(frame["item_id"], item_vocabulary)
     times = frame["timestamp"].to_numpy() if "timestamp" in frame.columns else None
 
     # lexsort is stable, so equal times keep the order of the log.
     order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
     if drop_repeats:
-        order = order[_first_of_each_pair(users[order], items[order])]
-    order = order[k_core(users[order], items[order], min_user, min_item)]
+        order = order[_first_of_each_pair(users[order], taken[order])]
+    order = order[k_core(users[order], taken[order], min_user, min_item)]
     if len(order) == 0:
         raise DataError(
             f"{interactions.source}: nothing is left when every user needs {min_user} actions and every item "
@@ -61,17 +62,19 @@ def prepare(
             "items); lower min_user and min_item"
         )
     kept_users, user_rows = np.unique(users[order], return_inverse=True)
-    kept_items, item_rows = np.unique(items[order], return_inverse=True)
+    kept_items, item_rows = np.unique(taken[order], return_inverse=True)
     lengths = np.bincount(user_rows)
     _check_usable(interactions.source, lengths)
     item_ids = item_vocabulary.gather(kept_items)
+    titles, categories = (None, None) if items is None else beside(item_ids, items)
     return Corpus(
         items=(item_rows + 1).astype(np.int32),
         offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
         user_ids=user_vocabulary.gather(kept_users).alias("user_id"),
         item_ids=item_ids.alias("item_id"),
         timestamps=None if times is None else times[order],
-        titles=None if titles is None else _titles_beside(item_ids, titles),
+        titles=titles,
+        categories=categories,
         name=name,
         provenance={
             **(provenance or {}),
@@ -114,8 +117,3 @@ def _check_usable(source: str, lengths: NDArray[np.int64]) -> None:
             f"{source}: every user has fewer than {SHORTEST_USEFUL} actions (the longest has {lengths.max()}), so none "
             "can be left out for validation and test; check which column holds the user, or give a longer log"
         )
-
-
-def _titles_beside(item_ids: pl.Series, titles: pl.DataFrame) -> pl.Series:
-    places = places_of(item_ids, titles["item_id"])
-    return titles["title"].gather(pl.Series(places).replace(-1, None)).alias("title")

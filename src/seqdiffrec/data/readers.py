@@ -1,4 +1,4 @@
-"""Text files as frames of text, with errors that name the line."""
+"""Files as frames: text with errors that name the line, Parquet and Arrow."""
 
 import csv
 import gzip
@@ -148,6 +148,34 @@ def read_sequences(file: SourceFile) -> pl.DataFrame:
         lengths.append(len(fields) - 1)
     rows = np.repeat(np.arange(len(lengths)), lengths)
     return pl.DataFrame({"user_id": pl.Series(list(line_of_user)).gather(rows), "item_id": items})
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a Parquet file. Raises DataError when it is missing, empty, cut off or another kind of file."""
+    return _read_binary(path, "Parquet", pl.read_parquet)
+
+
+def read_arrow(path: Path) -> pl.DataFrame:
+    """Read an Arrow file (IPC file or stream, Feather 2). Raises DataError as `read_parquet` does."""
+    return _read_binary(
+        path, "Arrow", lambda file: pl.read_ipc(file) if _is_ipc_file(file) else pl.read_ipc_stream(file)
+    )
+
+
+def _is_ipc_file(path: Path) -> bool:
+    with path.open("rb") as opened:
+        return opened.read(6) == b"ARROW1"
+
+
+def _read_binary(path: Path, kind: str, read: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; check the path")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; it must hold at least one row")
+    try:
+        return read(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} is not a whole {kind} file: it is cut off or of another format ({error})") from error
 
 
 def whole_numbers_where_exact(ids: pl.Series) -> pl.Series:

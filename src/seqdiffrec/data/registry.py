@@ -16,12 +16,12 @@ from seqdiffrec.data.readers import SourceFile
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which a dataset is handed on: its log, and its titles where it has them."""
+    """One form in which a dataset is handed on: its log, and the table of its items where it has one."""
 
     log: str
     parse_log: Callable[[SourceFile], Interactions]
-    titles: str | None = None
-    parse_titles: Callable[[SourceFile], pl.DataFrame] | None = None
+    items: str | None = None
+    parse_items: Callable[[SourceFile], pl.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ _RECBOLE_LAYOUT = Layout(
     f"{_RECBOLE_FOLDER}/ml-100k.inter",
     parsers.recbole_log,
     f"{_RECBOLE_FOLDER}/ml-100k.item",
-    parsers.recbole_titles,
+    parsers.recbole_items,
 )
 
 DATASETS: dict[str, NamedDataset] = {
@@ -91,7 +91,7 @@ DATASETS: dict[str, NamedDataset] = {
             url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
             checksum="md5:0e33842e24a9c977be4e0107933c0723",
             layouts=(
-                Layout("ml-100k/u.data", parsers.movielens_tabs, "ml-100k/u.item", parsers.movielens_titles_bars),
+                Layout("ml-100k/u.data", parsers.movielens_tabs, "ml-100k/u.item", parsers.movielens_items_bars),
                 _RECBOLE_LAYOUT,
             ),
             min_user=5,
@@ -106,13 +106,13 @@ DATASETS: dict[str, NamedDataset] = {
             checksum="md5:c4d9eecfca2ab87c1945afe126590906",
             layouts=(
                 Layout(
-                    "ml-1m/ratings.dat", parsers.movielens_colons, "ml-1m/movies.dat", parsers.movielens_titles_colons
+                    "ml-1m/ratings.dat", parsers.movielens_colons, "ml-1m/movies.dat", parsers.movielens_items_colons
                 ),
                 Layout(
                     "ml-1m/sequences.txt",
                     Interactions.from_sequences,
                     "ml-1m/movies.dat",
-                    parsers.movielens_titles_colons,
+                    parsers.movielens_items_colons,
                 ),
             ),
             # The 1,000,209 actions of Table 1 are the unfiltered set, so no k-core was applied to it.

@@ -27,12 +27,15 @@ def columns_of(item_ids: Iterable[Any], vocabulary: pl.DataFrame) -> Int64[Tenso
     return torch.tensor(places)
 
 
-def known_items(history: Iterable[Any], number: int, vocabulary: pl.DataFrame) -> NDArray[np.int32]:
-    """The item indices of a history; those that the vocabulary lacks are left out, with a warning that counts them."""
+def known_items(history: Iterable[Any], name: str, vocabulary: pl.DataFrame) -> NDArray[np.int32]:
+    """The item indices of a history; those that the vocabulary lacks are left out, with a warning that counts them.
+
+    name: what the warning calls the history.
+    """
     ids = list(history)
     places = places_of(ids, vocabulary["item_id"]) if ids else np.empty(0, np.int64)
     unknown = [ids[place] for place in np.flatnonzero(places < 0).tolist()]
     if unknown:
         named = ", ".join(repr(item) for item in unknown[:3])
-        log.warning("history %d: %d of %d items are unknown and skipped: %s", number, len(unknown), len(ids), named)
+        log.warning("%s: %d of %d items are unknown and skipped: %s", name, len(unknown), len(ids), named)
     return (places[places >= 0] + 1).astype(np.int32)

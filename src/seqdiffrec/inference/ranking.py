@@ -1,61 +1,138 @@
 """From probabilities to lists: the best k items of each history, without those that may not be recommended."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import polars as pl
 import torch
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import SequenceModel
+from seqdiffrec.models.base import barred_items
 from seqdiffrec.models.nearest import Nearest
-from seqdiffrec.models.top import BARRED
+from seqdiffrec.models.top import BARRED, Barred, Top, best
 
 BLOCK = 256
+# Probabilities of all draws, histories and items that are held at a time: 64 MiB.
+AT_ONCE = 2**24
+
+
+class Lists(NamedTuple):
+    """Items listed for some rows: the row, item index and score of each, best first within a row."""
+
+    rows: list[int]
+    items: list[int]
+    scores: list[float]
 
 
 def top_items(
     model: SequenceModel,
     histories: Sequences,
     k: int,
-    allowed: Tensor,
+    allowed: Bool[Tensor, " V"],
     *,
     filter_viewed: bool,
+    num_seeds: int | None = None,
     nearest: Nearest | None = None,
-) -> tuple[list[int], list[int], list[float]]:
-    """The best items of each history: row, item index and score of each, best first within a row.
+) -> Lists:
+    """The best items of each history, whose number is the row.
 
-    allowed: bool (V,), items that may be recommended at all.
+    allowed: items that may be recommended at all.
     filter_viewed: leave out the items of the history, all of them.
+    num_seeds: noise draws averaged; None is the model's own number.
     nearest: an index that names the items to look at, in place of all.
 
     A row has fewer than k items where fewer are left. Ties go to the smaller index.
     """
-    rows: list[int] = []
-    items: list[int] = []
-    scores: list[float] = []
+    found = Lists([], [], [])
     for start in range(0, len(histories), BLOCK):
         block = histories.select(slice(start, start + BLOCK))
-        top = model.top_of_histories(block, k, allowed, filter_viewed=filter_viewed, nearest=nearest)
-        row, place = torch.nonzero(top.probabilities > BARRED, as_tuple=True)
-        rows += (start + row).tolist()
-        items += (top.columns[row, place] + 1).tolist()
-        scores += top.probabilities[row, place].tolist()
-    return rows, items, scores
+        how = {"filter_viewed": filter_viewed, "num_seeds": num_seeds, "nearest": nearest}
+        _put(found, model.top_of_histories(block, k, allowed, **how), start)
+    return found
 
 
-def as_frame(
-    keys: pl.Series, rows: list[int], items: list[int], scores: list[float], vocabulary: pl.DataFrame
-) -> pl.DataFrame:
-    """Columns: the key's name, item_id, score, rank (from 1), and title where the vocabulary has titles."""
-    index = pl.Series(rows, dtype=pl.Int64)
-    column = pl.Series(items, dtype=pl.Int64) - 1
-    frame = pl.DataFrame(
-        {
-            keys.name: keys.gather(index),
-            "item_id": vocabulary["item_id"].gather(column),
-            "score": pl.Series(scores, dtype=pl.Float64),
-            "rank": pl.int_range(1, len(rows) + 1, eager=True) - index.search_sorted(index, side="left"),
-        }
+def top_items_each_seed(
+    model: SequenceModel,
+    histories: Sequences,
+    k: int,
+    allowed: Bool[Tensor, " V"],
+    *,
+    filter_viewed: bool,
+    num_seeds: int | None,
+) -> Lists:
+    """The same for each of S noise draws on its own: row ``S h + s`` is the list of history h by seed s."""
+    found = Lists([], [], [])
+    for start, each, barred in _blocks(model, histories, allowed, filter_viewed, num_seeds):
+        tops = list[Top]()
+        for one in each:
+            barred.put_into(one)
+            tops.append(best(one, k))
+        by_history = (torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*tops, strict=True))
+        _put(found, Top(*by_history), start * len(each))
+    return found
+
+
+def top_items_with_spread(
+    model: SequenceModel,
+    histories: Sequences,
+    k: int,
+    allowed: Bool[Tensor, " V"],
+    *,
+    filter_viewed: bool,
+    num_seeds: int | None,
+) -> tuple[Lists, list[float]]:
+    """As `top_items`, and the standard deviation of each listed item's probability over the noise draws (`spread`)."""
+    found, deviations = Lists([], [], []), list[float]()
+    for start, each, barred in _blocks(model, histories, allowed, filter_viewed, num_seeds):
+        mean = each.mean(0)
+        barred.put_into(mean)
+        row, column = _put(found, best(mean, k), start)
+        deviations += spread(each[:, row, column]).tolist()
+    return found, deviations
+
+
+def spread(each: Float32[Tensor, "S *n"]) -> Float32[Tensor, "*n"]:
+    """The standard deviation over S draws, with S - 1 below the sum; 0 for the one draw of a model without noise."""
+    return each.std(0) if len(each) > 1 else torch.zeros_like(each[0])
+
+
+def as_frame(keys: pl.DataFrame, lists: Lists, vocabulary: pl.DataFrame) -> pl.DataFrame:
+    """The columns of ``keys``, which has a line a row; item_id, score, rank (from 1); title where titles are known."""
+    row = pl.Series(lists.rows, dtype=pl.Int64)
+    column = pl.Series(lists.items, dtype=pl.Int64) - 1
+    frame = keys[row].with_columns(
+        vocabulary["item_id"].gather(column).alias("item_id"),
+        pl.Series("score", lists.scores, dtype=pl.Float64),
+        (pl.int_range(1, len(row) + 1, eager=True) - row.search_sorted(row, side="left")).alias("rank"),
     )
     if vocabulary["title"].null_count() < len(vocabulary):
         frame = frame.with_columns(vocabulary["title"].gather(column).alias("title"))
     return frame
+
+
+def _blocks(
+    model: SequenceModel,
+    histories: Sequences,
+    allowed: Bool[Tensor, " V"],
+    filter_viewed: bool,
+    num_seeds: int | None,
+) -> Iterator[tuple[int, Float32[Tensor, "S b V"], Barred]]:
+    """Some histories at a time: where they start, their probabilities by each draw, and what may not be recommended."""
+    size = max(1, min(BLOCK, AT_ONCE // (model.num_draws(num_seeds) * model.num_items)))
+    for start in range(0, len(histories), size):
+        block = histories.select(slice(start, start + size))
+        each = model.predict_histories_each_seed(block, num_seeds).clone()
+        yield start, each, barred_items(block, allowed, filter_viewed=filter_viewed, device=each.device)
+
+
+def _put(found: Lists, top: Top, first: int) -> tuple[Tensor, Tensor]:
+    """Add a block's lists, whose first row is `first`; returns row in the block and column of each listed item."""
+    row, place = torch.nonzero(top.probabilities > BARRED, as_tuple=True)
+    column = top.columns[row, place]
+    found.rows.extend((first + row).tolist())
+    found.items.extend((column + 1).tolist())
+    found.scores.extend(top.probabilities[row, place].tolist())
+    return row, column

@@ -1,33 +1,25 @@
-"""The library's front door: settings in, `fit`, `evaluate`, `recommend`, `save`, `load`."""
+"""The library's front door: settings in, `fit`, `evaluate`, `save`, `load`, and all `Answers`."""
 
-import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import polars as pl
 import torch
 
-from seqdiffrec.data import Corpus, Dataset, Sequences
-from seqdiffrec.evaluation import Evaluation, Progress, Ranks, check_cutoff, cutoffs, rank_targets, report
-from seqdiffrec.inference.ids import columns_of, known_items
-from seqdiffrec.inference.index import ItemIndex, Progress as IndexProgress, catalogue_of
-from seqdiffrec.inference.ranking import as_frame, top_items
+from seqdiffrec.data import Corpus, Dataset
+from seqdiffrec.evaluation import Evaluation, Progress, Ranks, cutoffs, rank_targets, report
+from seqdiffrec.inference.answers import Answers, assert_fitted, check_k
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
-from seqdiffrec.inference.similar import similar_items
 from seqdiffrec.models import MODELS, SequenceModel, find_model
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
-log = logging.getLogger("seqdiffrec")
 
-
-class Recommender:
-    """A model with its settings, its data's vocabulary and, once fitted, its weights.
+class Recommender(Answers):
+    """A model with its settings, its data's vocabulary and, once fitted, its weights. What to ask it: `Answers`.
 
     Keyword arguments are the settings of the model and of training, all by name; see ``docs/settings.md``.
     Raises SettingError for an unknown one or a value out of range.
@@ -45,12 +37,8 @@ class Recommender:
         self.config = config_class.checked(of_model)
         self.training = TrainingConfig.checked(of_training)
         self.state = TrainingState()
-        self.run: RunFolder | None = None
-        self._model: SequenceModel | None = None
-        self._vocabulary: pl.DataFrame | None = None
-        self._corpus: Corpus | None = None
         self._split_times: dict[str, Any] | None = None
-        self._index: ItemIndex | None = None
+        super().__init__()
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -134,109 +122,7 @@ class Recommender:
         recommender._split_times = run.record.get("split")
         return recommender
 
-    # -- answers ------------------------------------------------------------------------------------------------------
-
-    def recommend(
-        self,
-        users: Iterable[Any],
-        k: int = 10,
-        *,
-        filter_viewed: bool = True,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-        approximate: bool = False,
-    ) -> pl.DataFrame:
-        """The k items that each user most probably takes next, after their whole history in the corpus.
-
-        filter_viewed: leave out what the user has had. items_to_recommend, exclude_items: item ids.
-        approximate: look only at the items that the index names (`build_index`); the frame then has a column
-            approximate, and its scores are estimates.
-        Returns a frame user_id, item_id, score (probability), rank (from 1), and title where titles are known.
-        Raises DataError for an unknown user, SettingError for a k below 1 or above the catalogue's size.
-        """
-        corpus = self.corpus
-        wanted = list(users)
-        rows = corpus.user_indices(wanted)
-        for place in np.flatnonzero(rows < 0)[:1].tolist():
-            corpus.user_index(wanted[place])  # raises, and says which are known
-        keys = corpus.user_ids.gather(rows).alias("user_id")
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(corpus.sequences().select(rows), keys, k, filter_viewed, allowed, approximate)
-
-    def recommend_sequences(
-        self,
-        histories: Sequence[Iterable[Any]],
-        k: int = 10,
-        *,
-        filter_viewed: bool = True,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-        approximate: bool = False,
-    ) -> pl.DataFrame:
-        """The same for histories of item ids, oldest first, of people whom training has not seen.
-
-        Items that the model does not know are skipped, with a warning that counts them; an empty history gets the
-        most popular items, with a warning. The frame has ``history``, counted from 0, in place of user_id.
-        """
-        known = [known_items(history, number, self.vocabulary) for number, history in enumerate(histories)]
-        lengths = np.array([len(items) for items in known], dtype=np.int64)
-        ends = np.cumsum(lengths)
-        items = np.concatenate([np.empty(0, np.int32), *known])
-        for number in np.flatnonzero(lengths == 0).tolist():
-            log.warning("history %d has no known item: it gets the most popular items", number)
-        keys = pl.int_range(0, len(known), eager=True).alias("history")
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return self._rank(Sequences(items, ends - lengths, ends), keys, k, filter_viewed, allowed, approximate)
-
-    def similar_items(
-        self,
-        items: Iterable[Any],
-        k: int = 10,
-        *,
-        items_to_recommend: Iterable[Any] | None = None,
-        exclude_items: Iterable[Any] | None = None,
-    ) -> pl.DataFrame:
-        """The k items most alike to each of these item ids, as the model sees them; an item itself is left out.
-
-        Returns a frame similar_to, item_id, score (for most models the cosine of the embeddings, in [-1, 1]), rank
-        (from 1), and title where titles are known. It has fewer than k rows an item where fewer are alike.
-        Raises SettingError for an unknown item, a k as in `recommend`, or a model that does not tell items apart.
-        """
-        check_k(k, self.model.num_items)
-        allowed = self._allowed(items_to_recommend, exclude_items)
-        return similar_items(self.model, items, k, allowed, self.vocabulary)
-
-    def build_index(
-        self, *, overlap: float = 0.99, histories: int = 256, progress: IndexProgress | None = None
-    ) -> ItemIndex:
-        """Build an index for ``recommend(approximate=True)``, and keep it in the run's folder if there is one.
-
-        overlap: share of the exact first ten that is to be found; the index looks as far as that needs. What it
-        reaches, measured on so many users' ``histories``, is the index's ``overlap``; it may stay below.
-        Raises SettingError for a model without item vectors or without faiss, RunError without the run's corpus.
-        """
-        if not (0 < overlap <= 1 and histories >= 1):
-            raise SettingError("overlap lies above 0 and up to 1, and at least one history has to measure it")
-        catalogue_of(self.model)
-        users = self.corpus.sequences()
-        chosen = np.random.default_rng(0).permutation(len(users))[:histories]
-        index = ItemIndex.build(self.model, progress)
-        index.set_breadth(self.model, users.select(np.sort(chosen)), overlap, progress)
-        if self.run is not None:
-            self.run.save_index(index.tensors(), index.facts())
-        self._index = index
-        return index
-
-    @property
-    def index(self) -> ItemIndex:
-        """The index that was built, in this process or for the run. Raises SettingError where none was."""
-        if self._index is None:
-            saved = self.run.load_index() if self.run is not None else None
-            if saved is None:
-                where = "build_index()" if self.run is None else f"seqdiffrec index {self.run.path}"
-                raise SettingError(f"there is no index yet to look things up in: {where} makes one")
-            self._index = ItemIndex.of(self.model, *saved)
-        return self._index
+    # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -273,58 +159,6 @@ class Recommender:
         return rank_targets(self.model.predict_histories, cases, self.model.num_items, progress=progress)
 
     # -- parts --------------------------------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> SequenceModel:
-        """The torch module. Raises SettingError before `fit`."""
-        return assert_fitted(self._model)
-
-    @property
-    def corpus(self) -> Corpus:
-        """The corpus of training. Raises RunError where the run's folder no longer has it."""
-        assert_fitted(self._model)
-        if self._corpus is None:
-            raise RunError(
-                "the run's folder has no corpus, so its users are not known here; ask with a history instead"
-            )
-        return self._corpus
-
-    @property
-    def vocabulary(self) -> pl.DataFrame:
-        """item_id and title; row j belongs to item index j + 1."""
-        assert_fitted(self._model)
-        assert self._vocabulary is not None
-        return self._vocabulary
-
-    def _rank(
-        self,
-        histories: Sequences,
-        keys: pl.Series,
-        k: int,
-        filter_viewed: bool,
-        allowed: torch.Tensor,
-        approximate: bool,
-    ) -> pl.DataFrame:
-        check_k(k, self.model.num_items)
-        index = self.index if approximate else None
-        found = top_items(self.model, histories, k, allowed, filter_viewed=filter_viewed, nearest=index)
-        frame = as_frame(keys, *found, self.vocabulary)
-        return frame.with_columns(approximate=pl.lit(True)) if approximate else frame
-
-    def _allowed(self, items_to_recommend: Iterable[Any] | None, exclude_items: Iterable[Any] | None) -> torch.Tensor:
-        allowed = torch.ones(self.model.num_items, dtype=torch.bool)
-        if items_to_recommend is not None:
-            allowed[:] = False
-            allowed[columns_of(items_to_recommend, self.vocabulary)] = True
-        if exclude_items is not None:
-            allowed[columns_of(exclude_items, self.vocabulary)] = False
-        return allowed
-
-    def _take(self, model: SequenceModel, corpus: Corpus | None, vocabulary: pl.DataFrame | None) -> None:
-        if vocabulary is None:
-            assert corpus is not None
-            vocabulary = corpus.vocabulary()
-        self._model, self._corpus, self._vocabulary, self._index = model, corpus, vocabulary, None
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -369,18 +203,3 @@ def load(path: str | Path) -> Recommender:
 def made_by() -> dict[str, Any]:
     """What makes a figure besides its settings and data."""
     return {"versions": versions(), "revision": code_revision(), "machine": machine()}
-
-
-def assert_fitted(model: SequenceModel | None) -> SequenceModel:
-    """The model, or a SettingError that says to call `fit` first."""
-    if model is None:
-        raise SettingError("this model is not fitted yet: call fit(data), or load a run")
-    return model
-
-
-def check_k(k: int, num_items: int) -> None:
-    """Raise SettingError where no list of k items can be made from the catalogue."""
-    try:
-        check_cutoff(k, num_items)
-    except ValueError as error:
-        raise SettingError(str(error)) from error

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from seqdiffrec.inference.ids import columns_of
-from seqdiffrec.inference.ranking import as_frame
+from seqdiffrec.inference.ranking import Lists, as_frame
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.top import best
 
@@ -37,6 +37,5 @@ def similar_items(
         rows += (start + row).tolist()
         alike += (top.columns[row, place] + 1).tolist()
         scores += top.probabilities[row, place].tolist()
-    return as_frame(
-        vocabulary["item_id"].gather(columns.cpu().numpy()).alias("similar_to"), rows, alike, scores, vocabulary
-    )
+    keys = vocabulary.select(pl.col("item_id").gather(columns.cpu().numpy()).alias("similar_to"))
+    return as_frame(keys, Lists(rows, alike, scores), vocabulary)

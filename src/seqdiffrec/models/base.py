@@ -1,5 +1,6 @@
 """What every model offers to training, evaluation and inference, and the table of all models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -101,6 +102,12 @@ class SequenceModel(nn.Module):
         """
         raise NotImplementedError
 
+    def predict_each_seed(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "S B V"]:
+        """As `predict`, for each noise draw on its own; the mean over the draws is what `predict` gives."""
+        if self.draws_noise:
+            raise NotImplementedError
+        return self.predict(batch, num_seeds)[None]
+
     def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
         """The k best items after each non-empty history, of those that are not barred."""
         probabilities = self.predict(batch, num_seeds).clone()
@@ -125,25 +132,52 @@ class SequenceModel(nn.Module):
         return None
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether what is predicted depends on noise; without it there is one draw, whatever ``num_seeds`` says."""
+        return False
+
+    @property
     def default_seeds(self) -> int:
         """Noise draws averaged at inference; 1 for a model without noise."""
         return 1
 
+    def num_draws(self, num_seeds: int | None = None) -> int:
+        """How many draws there are with ``num_seeds``, None for `default_seeds`. No seeds are one draw, of zeros."""
+        num_seeds = self.default_seeds if num_seeds is None else num_seeds
+        return max(1, num_seeds) if self.draws_noise else 1
+
     @torch.inference_mode()
     def predict_histories(self, histories: Sequences, num_seeds: int | None = None) -> Float32[Tensor, "B V"]:
         """Probabilities of all items after each history; popularity where a history is empty."""
+        return self._predict(self.predict, histories, num_seeds, ())
+
+    @torch.inference_mode()
+    def predict_histories_each_seed(
+        self, histories: Sequences, num_seeds: int | None = None
+    ) -> Float32[Tensor, "S B V"]:
+        """The same for each noise draw on its own, seed by seed; popularity is the same for all."""
+        return self._predict(self.predict_each_seed, histories, num_seeds, (self.num_draws(num_seeds),))
+
+    def _predict(
+        self,
+        predict: Callable[[RaggedBatch, int], Tensor],
+        histories: Sequences,
+        num_seeds: int | None,
+        before: tuple[int, ...],
+    ) -> Float32[Tensor, "*before B V"]:
         if self.training:  # a walk over all parts, which a request would feel
             self.eval()
         num_seeds = self.default_seeds if num_seeds is None else num_seeds
         known = histories.lengths > 0
+        shape = *before, len(histories), self.num_items
         if not known.any():
-            return self.popularity().expand(len(histories), -1)
+            return self.popularity().expand(shape)
         batch = history_batch(histories.select(known), self.max_length).to(self.item_counts.device)
-        probabilities = self.predict(batch, num_seeds)
+        probabilities = predict(batch, num_seeds)
         if known.all():
             return probabilities
-        result = self.popularity().repeat(len(histories), 1)
-        result[torch.from_numpy(known).to(result.device)] = probabilities
+        result = self.popularity().expand(shape).clone()
+        result[..., torch.from_numpy(known).to(result.device), :] = probabilities
         return result
 
     @torch.inference_mode()
@@ -167,9 +201,7 @@ class SequenceModel(nn.Module):
         device = self.item_counts.device
         known = histories.lengths > 0
         seen = histories.select(known)
-        rows, items = seen.flat() if filter_viewed else (np.empty(0, np.int64), np.empty(0, np.int32))
-        pairs = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (rows, items - 1))
-        barred = Barred.all_but(allowed.to(device), *pairs)
+        barred = barred_items(seen, allowed, filter_viewed=filter_viewed, device=device)
         parts: list[tuple[Tensor, Top]] = []  # which histories, and their lists
         if known.any():
             batch = history_batch(seen, self.max_length).to(device)
@@ -193,3 +225,12 @@ class SequenceModel(nn.Module):
     def popularity(self) -> Float32[Tensor, " V"]:
         """Each item's share of the training actions."""
         return (self.item_counts / self.item_counts.sum().clamp(min=1)).float()
+
+
+def barred_items(
+    histories: Sequences, allowed: Bool[Tensor, " V"], *, filter_viewed: bool, device: torch.device
+) -> Barred:
+    """What may not be recommended after each history: what is not allowed, and with `filter_viewed` what it holds."""
+    rows, items = histories.flat() if filter_viewed else (np.empty(0, np.int64), np.empty(0, np.int32))
+    pairs = (torch.from_numpy(part.astype(np.int64)).to(device) for part in (rows, items - 1))
+    return Barred.all_but(allowed.to(device), *pairs)

@@ -148,9 +148,14 @@ class DiffRec(TableModel):
         return self.config.attention == "shared_history"
 
     @property
+    def draws_noise(self) -> bool:
+        """Not where a learned vector or zeros stand at the target's place."""
+        return self.config.target_input not in ("mask", "zeros")
+
+    @property
     def default_seeds(self) -> int:
         """As set by ``num_seeds``; the paper takes 10. 1 where nothing is drawn."""
-        return 1 if self.config.target_input in ("mask", "zeros") else self.config.num_seeds
+        return self.config.num_seeds if self.draws_noise else 1
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """Algorithm 1, lines 3 to 11, and line 15: one step and one noise draw for each target."""

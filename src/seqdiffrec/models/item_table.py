@@ -177,6 +177,11 @@ class TableModel(SequenceModel):
         """The mean over noise draws of the softmax over all items (Algorithm 3)."""
         return self.table.probabilities(self.represent(batch, num_seeds), batch)
 
+    def predict_each_seed(self, batch: RaggedBatch, num_seeds: int) -> Float32[Tensor, "S R V"]:
+        """The softmax over all items of each noise draw."""
+        draws = self.represent(batch, num_seeds)
+        return torch.stack([self.table.probabilities(draw[None], batch) for draw in draws])
+
     def top(self, batch: RaggedBatch, num_seeds: int, k: int, barred: Barred) -> Top:
         """The k best by `predict`, of which no more than the cache holds is there at a time."""
         return self.table.top(self.represent(batch, num_seeds), batch, k, barred)

@@ -5,7 +5,7 @@
     weights-<epoch>.safetensors    the best weights so far
     checkpoint-<epoch>-<step>.safetensors   model, optimiser and state, to go on from
     index-<epoch>.safetensors      an approximate index of the items, where one was built
-    items.arrow                    item ids and titles, row j for item index j + 1
+    items.arrow                    item ids, titles and categories, row j for item index j + 1
     corpus/                        the prepared log
 
 Every file is written under a name of its own, then ``run.json`` is replaced to point to it, then the old one is
@@ -198,8 +198,11 @@ class RunFolder:
         self._commit({**changed, "files": dict(self.record["files"])}, remove=self.record["checkpoint"])
 
     def items(self) -> pl.DataFrame:
-        """Item ids and titles; row j belongs to item index j + 1."""
-        return pl.read_ipc(self._checked("items.arrow"))
+        """Columns item_id, title and categories (null where unknown); row j belongs to item index j + 1."""
+        items = pl.read_ipc(self._checked("items.arrow"))
+        if "categories" in items.columns:
+            return items
+        return items.with_columns(categories=pl.lit(None, pl.List(pl.String)))  # an older run
 
     def corpus(self) -> Corpus | None:
         """The prepared log, if it is still there. Raises RunError where it is another one."""
