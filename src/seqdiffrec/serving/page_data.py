@@ -29,7 +29,9 @@ STATE = (
     "This model has no diffusion: there is no noise to take away, and no way from step to step. "
     "The map shows its state after the history, which it compares with all items."
 )
-AS_IT_IS_MADE = "Its list above takes one step from noise to prediction (Algorithm 3); this is the long way, Algorithm 2."
+ONE_STEP = (
+    "Step by step as in Algorithm 2. The recommendations take one step from the same noise to a prediction (Algorithm 3)."
+)
 
 
 class PageData:
@@ -114,7 +116,7 @@ class PageData:
         ]
         if not (isinstance(model, DiffRec) and model.has_diffusion):
             return Denoising(kind="state", note=STATE, stages=stages)
-        note = AS_IT_IS_MADE if model.config.inference_steps == 1 else None
+        note = ONE_STEP if model.config.inference_steps == 1 else None
         return Denoising(kind="diffusion", note=note, stages=stages)
 
     @cached_property

@@ -39,7 +39,7 @@ def run_facts(recommender: Recommender, identity: Model) -> Run:
         figures=[] if best is None else _figures(best["validation"], "validation"),
         compared=[] if fitted is None else _compared(fitted),
         segments=[],
-        facts=_told(record, model.paper),
+        facts=_told(record),
         settings=record["settings"]["model_settings"] | record["settings"]["training"],
     )
 
@@ -79,11 +79,10 @@ def _compared(fitted: dict[str, Any]) -> list[System]:
     return systems
 
 
-def _told(record: dict[str, Any], paper: str | None) -> dict[str, str]:
+def _told(record: dict[str, Any]) -> dict[str, str]:
     corpus, ended = record["corpus"], record.get("ended")
     told = {
         "Data": f"{corpus['name']}: {corpus['users']:,} users, {corpus['items']:,} items, {corpus['actions']:,} actions",
-        "Paper": paper,
         "Status": record["status"] if ended is None else f"{record['status']} ({ended['reason']})",
         "Command": record.get("command"),
         "Revision": record.get("revision"),

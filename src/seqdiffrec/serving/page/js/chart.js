@@ -38,7 +38,7 @@ export function drawLines(place, { title, lines, mark = null, digits = 3, fromZe
 function table(title, lines, digits) {
   const epochs = [...new Set(lines.flatMap((line) => line.points.map(([epoch]) => epoch)))];
   const cell = (line, epoch) => line.points.find(([one]) => one === epoch)?.[1].toFixed(digits) ?? "";
-  return scrolled(title, el("table", {},
+  return scrolled(`${title}, as a table`, el("table", {},
     el("caption", { class: "unseen" }, title),
     el("thead", {}, el("tr", {}, ...["Epoch", ...lines.map((line) => line.name)].map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...epochs.map((epoch) => el("tr", {},

@@ -3,41 +3,48 @@
 import { label, svg } from "./dom.js";
 
 const WIDTH = 640, HEIGHT = 460, EDGE = 24;
-let scale = null; // from the map's axes to the drawing
-let items = []; // { x, y, name } in the drawing, to be pointed at
+let items = []; // the map's points, with names, and where they are in the drawing now
 
-/** Draw the items, the history's among them, and the whole way, pale. */
-export function drawMap(drawing, map, stages, history) {
-  drawing.replaceChildren();
-  if (!map.points.length) return;
-  scale = fitted([...map.points, ...stages, ...stages.map(predicted)]);
-  items = map.points.map((point) => ({ ...scale(point), name: label(point), id: String(point.item_id) }));
+/** Draw a new map, for a new way. */
+export function drawMap(drawing, map, history) {
   const seen = new Set(history.map((item) => item.item_id));
-  const dots = (some) => some.map(({ x, y }) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join("");
-  drawing.append(
-    svg("path", { class: "items", d: dots(items.filter((item) => !seen.has(item.id))) }),
-    svg("path", { class: "taken", d: dots(items.filter((item) => seen.has(item.id))) }),
-    svg("polyline", { class: "whole-way", points: stages.map((stage) => pair(scale(stage))).join(" ") }),
-    svg("polyline", { class: "way-so-far" }),
-    svg("g", { class: "names" }),
-    svg("line", { class: "aim" }),
-    svg("circle", { class: "predicted", r: 6 }),
-    svg("circle", { class: "state", r: 7 }),
+  items = map.points.map((point) => ({ ...point, name: label(point), taken: seen.has(String(point.item_id)) }));
+  drawing.replaceChildren(...(items.length ? [
+    svg("path", { class: "items" }), svg("path", { class: "taken" }), svg("polyline", { class: "whole-way" }),
+    svg("polyline", { class: "way-so-far" }), svg("g", { class: "names" }), svg("line", { class: "aim" }),
+    svg("circle", { class: "predicted", r: 6 }), svg("circle", { class: "state", r: 7 }),
     svg("text", { class: "pointed", "text-anchor": "middle" }),
-  );
+  ] : []));
+  if (items.length) drawStage(drawing, [], 0);
 }
 
-/** Put the point where it is at one stage. */
+/**
+ * Put the point where it is at one stage.
+ *
+ * Noise begins far outside the items, so the map is drawn as far as the rest of the way needs: it comes nearer with
+ * each step, and at the end the items fill it.
+ */
 export function drawStage(drawing, stages, place) {
-  const stage = stages[place];
-  if (!stage || !drawing.firstChild) return;
-  const [at, aim] = [scale(stage), scale(predicted(stage))];
+  if (!drawing.firstChild) return;
+  const rest = stages.slice(place);
+  const scale = fitted([...items, ...rest, ...rest.map(predicted)]);
+  for (const item of items) item.at = scale(item);
   const part = (name) => drawing.querySelector(`.${name}`);
-  const set = (node, values) => Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
-  set(part("way-so-far"), { points: stages.slice(0, place + 1).map((one) => pair(scale(one))).join(" ") });
-  set(part("state"), { cx: at.x, cy: at.y });
-  set(part("predicted"), { cx: aim.x, cy: aim.y });
-  set(part("aim"), { x1: at.x, y1: at.y, x2: aim.x, y2: aim.y });
+  const set = (name, values) => Object.entries(values).forEach(([key, value]) => part(name).setAttribute(key, value));
+  const dots = (some) => some.map(({ at: { x, y } }) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join("");
+  const way = (some) => some.map((stage) => pair(scale(stage))).join(" ");
+  set("items", { d: dots(items.filter((item) => !item.taken)) });
+  set("taken", { d: dots(items.filter((item) => item.taken)) });
+  part("pointed").textContent = "";
+  const stage = stages[place];
+  for (const name of ["aim", "predicted", "state"]) part(name).toggleAttribute("hidden", !stage);
+  if (!stage) return;
+  const [at, aim] = [scale(stage), scale(predicted(stage))];
+  set("whole-way", { points: way(stages) });
+  set("way-so-far", { points: way(stages.slice(0, place + 1)) });
+  set("state", { cx: at.x, cy: at.y });
+  set("predicted", { cx: aim.x, cy: aim.y });
+  set("aim", { x1: at.x, y1: at.y, x2: aim.x, y2: aim.y });
   const near = stage.nearest.slice(0, 3).map((item) => ({ ...scale(item), name: label(item) }));
   part("names").replaceChildren(...near.map(({ x, y }) => svg("circle", { cx: x, cy: y, r: 4.5 })), ...apart(near).map(textAt));
 }
@@ -48,13 +55,13 @@ export function hoverMap(drawing) {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawing.getScreenCTM().inverse());
     let [best, least] = [null, 14 ** 2];
     for (const item of items) {
-      const distance = (item.x - at.x) ** 2 + (item.y - at.y) ** 2;
+      const distance = (item.at.x - at.x) ** 2 + (item.at.y - at.y) ** 2;
       if (distance < least) [best, least] = [item, distance];
     }
     const text = drawing.querySelector(".pointed");
     if (!text) return;
     text.textContent = best ? short(best.name) : "";
-    if (best) { text.setAttribute("x", inside(best.x)); text.setAttribute("y", Math.max(14, best.y - 10)); }
+    if (best) { text.setAttribute("x", inside(best.at.x)); text.setAttribute("y", Math.max(14, best.at.y - 10)); }
   };
   drawing.onpointerleave = () => { const text = drawing.querySelector(".pointed"); if (text) text.textContent = ""; };
 }

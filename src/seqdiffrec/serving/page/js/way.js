@@ -51,7 +51,7 @@ export async function showWay(state) {
   byId("said-head").textContent = way.kind === "diffusion" ? "What the model makes of it" : "What it stands for";
   byId("stage").max = Math.max(0, stages.length - 1);
   byId("stage").value = byId("stage").max;
-  drawMap(byId("map"), map, stages, history);
+  drawMap(byId("map"), map, history);
   hoverMap(byId("map"));
   show();
 }
