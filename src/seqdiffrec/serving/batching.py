@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -31,7 +31,7 @@ class Overloaded(Exception):
 @dataclass
 class _Waiting(Generic[Task, Result]):
     task: Task
-    answer: "Future[Result]" = field(default_factory=Future)
+    answer: Future[Result]
 
 
 class Worker(Generic[Task, Result]):
@@ -68,15 +68,21 @@ class Worker(Generic[Task, Result]):
         """Tasks that have not been begun."""
         return len(self._waiting)
 
-    def submit(self, task: Task) -> "Future[Result]":
+    def refusal(self) -> str | None:
+        """Why no task is taken now, or None. How long a task would wait is known from how long those before took."""
+        if self._closed:
+            return "the service is shutting down"
+        if self._waiting and (len(self._waiting) + self._busy) * self.seconds_each > self._longest_wait:
+            return "there are more requests than the service can answer in time"
+        return None
+
+    def submit(self, task: Task) -> Future[Result]:
         """Queue a task. Raises Overloaded where it would have to wait too long."""
         with self._changed:
-            if self._closed:
-                raise Overloaded("the service is shutting down")
-            wait = (len(self._waiting) + self._busy) * self.seconds_each
-            if self._waiting and wait > self._longest_wait:
-                raise Overloaded("there are more requests than the service can answer in time")
-            waiting = _Waiting[Task, Result](task)
+            why = self.refusal()
+            if why is not None:
+                raise Overloaded(why)
+            waiting = _Waiting[Task, Result](task, Future())
             self._waiting.append(waiting)
             self._changed.notify()
             return waiting.answer
@@ -85,7 +91,7 @@ class Worker(Generic[Task, Result]):
         """Do a task, from the event loop. Raises Overloaded where it would wait, or took, too long."""
         return self._await(self.submit(task))
 
-    async def _await(self, answer: "Future[Result]") -> Result:
+    async def _await(self, answer: Future[Result]) -> Result:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(answer), self._time_limit)
         except TimeoutError as error:
@@ -112,8 +118,9 @@ class Worker(Generic[Task, Result]):
                     waiting.answer.set_exception(result)
                 else:
                     waiting.answer.set_result(result)
-            each = seconds / len(batch)
-            self.seconds_each += (each - self.seconds_each) * (WEIGHT if self.seconds_each else 1)
+            if not all(isinstance(result, Exception) for result in results):  # a failure says nothing of the pace
+                each = seconds / len(batch)
+                self.seconds_each += (each - self.seconds_each) * (WEIGHT if self.seconds_each else 1)
             self._observe(len(batch), seconds)
 
     def _next_round(self) -> list[_Waiting[Task, Result]] | None:

@@ -1,13 +1,16 @@
-"""What users took since the log was made: a store of events, in SQLite or PostgreSQL."""
+"""What users took since the log was made: events, each with a key of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event as on, func, select
+from sqlalchemy import Connection, delete, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from seqdiffrec.serving.tables import events, forgotten, metadata
+from seqdiffrec.serving.database import Database
+from seqdiffrec.serving.tables import events, forgotten
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,13 @@ class Event:
     user_id: str
     item_id: str
     key: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """A user is to be forgotten."""
+
+    user_id: str
 
 
 @dataclass(frozen=True)
@@ -32,70 +42,72 @@ class KeyTaken(Exception):
 
 
 class HistoryStore:
-    """Events by user. All calls block, and are made from a worker thread.
+    """Events by user. All calls block, and are made from worker threads.
 
-    url: an SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+    place: a path, for SQLite, or a URL of PostgreSQL.
     looks_back: the newest so many events of a user are returned.
+    Raises DataError where it cannot be opened; all calls raise StoreUnavailable where it cannot be used.
     """
 
-    def __init__(self, url: str, looks_back: int):
+    def __init__(self, place: str | Path, looks_back: int):
         self._looks_back = looks_back
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            _prepare_sqlite(self._engine)
-        metadata.create_all(self._engine)
+        self.database = Database(place)
 
-    def record(self, new: Sequence[Event]) -> list[bool | Exception]:
-        """Write events in one transaction; on the disk when this returns.
+    def write(self, changes: Sequence[Event | Forget]) -> list[bool | Exception]:
+        """Make changes in their order, in one transaction; they are on the disk when this returns.
 
-        For each whether it is new, or KeyTaken. The same event with the same key is written once.
+        For each whether it was new, or KeyTaken. The same event with the same key is written once.
         """
-        with self._engine.begin() as connection:
-            return [_record(connection, one) for one in new]
+        with self.database.begin(write=True) as connection:
+            return [
+                _forget(connection, one.user_id) if isinstance(one, Forget) else _record(connection, one)
+                for one in changes
+            ]
 
     def of_users(self, users: Sequence[str]) -> list[Stored]:
         """What is known of each user."""
-        with self._engine.connect() as connection:
-            gone = set(connection.scalars(select(forgotten.c.user_id).where(forgotten.c.user_id.in_(users))))
+        wanted = set(users)
+        with self.database.begin() as connection:
+            gone = set(connection.scalars(select(forgotten.c.user_id).where(forgotten.c.user_id.in_(wanted))))
             place = func.row_number().over(partition_by=events.c.user_id, order_by=events.c.number.desc())
-            numbered = select(events.c.user_id, events.c.item_id, events.c.number, place.label("place"))
-            newest = numbered.where(events.c.user_id.in_(users)).subquery()
+            columns = events.c.user_id, events.c.item_id, events.c.number, place.label("place")
+            newest = select(*columns).where(events.c.user_id.in_(wanted)).subquery()
             rows = select(newest.c.user_id, newest.c.item_id).where(newest.c.place <= self._looks_back)
-            items: dict[str, list[str]] = {user: [] for user in users}
+            items: dict[str, list[str]] = {user: [] for user in wanted}
             for user, item in connection.execute(rows.order_by(newest.c.number)):
                 items[user].append(item)
         return [Stored(tuple(items[user]), user in gone) for user in users]
 
-    def forget(self, user: str) -> None:
-        """Delete a user's events, and no longer count what the log has of them."""
-        with self._engine.begin() as connection:
-            connection.execute(delete(events).where(events.c.user_id == user))
-            since = datetime.now(UTC)
-            row = _insert(connection)(forgotten).values(user_id=user, since=since).on_conflict_do_nothing()
-            connection.execute(row)
+    def ping(self) -> None:
+        """Raise StoreUnavailable where the store does not answer."""
+        with self.database.begin() as connection:
+            connection.execute(select(literal(1)))
 
     def close(self) -> None:
-        """Let go of all connections."""
-        self._engine.dispose()
+        """Let go of the database."""
+        self.database.close()
 
 
 def _record(connection: Connection, one: Event) -> bool | Exception:
     row = {"key": one.key, "user_id": one.user_id, "item_id": one.item_id, "received": datetime.now(UTC)}
-    statement = _insert(connection)(events).values(row).on_conflict_do_nothing(index_elements=["key"])
-    if connection.execute(statement).rowcount:
+    insert = _dialect(connection).insert(events).values(row)
+    if connection.execute(insert.on_conflict_do_nothing(index_elements=["key"])).rowcount:
         return True
-    there = connection.execute(select(events.c.user_id, events.c.item_id).where(events.c.key == one.key)).one()
+    there = connection.execute(select(events.c.user_id, events.c.item_id).where(events.c.key == one.key)).one_or_none()
+    if there is None:  # it was deleted in between
+        return _record(connection, one)
     if tuple(there) == (one.user_id, one.item_id):
         return False
     return KeyTaken(f"the key {one.key!r} belongs to another event; give each event a key of its own")
 
 
-def _insert(connection: Connection):
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+def _forget(connection: Connection, user: str) -> bool:
+    deleted = connection.execute(delete(events).where(events.c.user_id == user)).rowcount
+    insert = _dialect(connection).insert(forgotten).values(user_id=user, since=datetime.now(UTC))
+    added = connection.execute(insert.on_conflict_do_nothing(index_elements=["user_id"])).rowcount
+    return bool(deleted or added)
 
 
-def _prepare_sqlite(engine: Engine) -> None:
-    @on.listens_for(engine, "connect")
-    def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+def _dialect(connection: Connection) -> ModuleType:
+    """The dialect whose INSERT knows what to do about a key that is there."""
+    return postgresql if connection.dialect.name == "postgresql" else sqlite

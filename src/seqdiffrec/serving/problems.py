@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving.batching import Overloaded
-from seqdiffrec.serving.schemas import Problem
+from seqdiffrec.serving.database import StoreUnavailable
 from seqdiffrec.training import RunError
 
 log = logging.getLogger("seqdiffrec.serving")
@@ -66,9 +66,13 @@ def add_problem_handlers(app: FastAPI) -> None:
     def _invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if found and found[0]["type"] == "json_invalid":
-            return problem(400, f"the body is not JSON: {found[0].get('ctx', {}).get('error', 'it cannot be read')}")
-        errors = [{"where": [str(part) for part in one["loc"]], "what": one["msg"]} for one in found[:MOST_ERRORS]]
-        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is not valid"
+            why = found[0].get("ctx", {}).get("error", "it cannot be read")
+            return problem(400, f"the body is not JSON: {why}")
+        errors = [
+            {"where": [str(part) for part in one["loc"]], "what": one["msg"].removeprefix("Value error, ")}
+            for one in found[:MOST_ERRORS]
+        ]
+        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}"
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         return problem(422, first + more, errors=errors)
 
@@ -78,15 +82,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     for kind in (DataError, SettingError, RunError):
         app.add_exception_handler(kind, _mistake)
 
-    @app.exception_handler(Exception)
-    def _ours(request: Request, error: Exception) -> Response:
-        # The log has the trace; the caller learns only that it was not his mistake.
-        return problem(500, "the service failed at this request; its log says why")
-
-
-def problem_schema() -> dict[str, Any]:
-    """The schema of a problem, for the components of the OpenAPI document."""
-    return Problem.model_json_schema()
+    @app.exception_handler(StoreUnavailable)
+    def _no_store(request: Request, error: StoreUnavailable) -> Response:
+        log.error("the store cannot be used: %s", error)
+        return problem(503, f"the store of histories cannot be used now: {error}", {"Retry-After": "5"})
 
 
 def _said(error: HTTPException, request: Request) -> str:

@@ -1,10 +1,10 @@
 """The addresses below /v1."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from seqdiffrec.serving.history import Event, KeyTaken
+from seqdiffrec.serving.history import Event, Forget, KeyTaken
 from seqdiffrec.serving.problems import ProblemError, declared
 from seqdiffrec.serving.schemas import (
     MOST_K,
@@ -14,11 +14,12 @@ from seqdiffrec.serving.schemas import (
     PathId,
     RecommendationRequest,
     Recommendations,
+    ReloadAnswer,
     Similar,
     Taken,
     text_of,
 )
-from seqdiffrec.serving.served import ServedModel
+from seqdiffrec.serving.served import NO_ITEMS, ServedModel
 from seqdiffrec.serving.service import ServiceDep
 
 router = APIRouter(prefix="/v1", responses=declared(401, 422, 500, 503))
@@ -41,7 +42,7 @@ async def recommend(asked: RecommendationRequest, service: ServiceDep) -> Recomm
 async def record(event: EventRequest, service: ServiceDep, response: Response) -> EventAnswer:
     """A user took an item: the next request knows it. 201 where it is new, 200 where its key was there already."""
     try:
-        new = await service.record(Event(text_of(event.user_id), text_of(event.item_id), event.key))
+        new = await service.change(Event(text_of(event.user_id), text_of(event.item_id), event.key))
     except KeyTaken as error:
         raise ProblemError(409, str(error)) from error
     if not new:
@@ -66,7 +67,7 @@ async def history(user_id: PathId, service: ServiceDep, limit: Annotated[int, Qu
     """What a user has taken: in the log of training, then by events; oldest first, the newest `limit` of it."""
     model = service.model
     stored = await service.stored(user_id)
-    logged = model.logged("" if stored.log_forgotten else user_id)
+    logged = NO_ITEMS if stored.log_forgotten else model.logged(user_id)
     items = [_taken(model, model.ids[index - 1], "log") for index in logged[-limit:].tolist()]
     items += [_taken(model, item, "event") for item in stored.items[-limit:]]
     return History(user_id=user_id, length=len(logged) + len(stored.items), items=items[-limit:])
@@ -75,10 +76,17 @@ async def history(user_id: PathId, service: ServiceDep, limit: Annotated[int, Qu
 @router.delete("/users/{user_id:path}/history", status_code=204)
 async def forget(user_id: PathId, service: ServiceDep) -> None:
     """Forget a user: their events are deleted, and what the log has of them no longer counts."""
-    await service.forget(user_id)
+    await service.change(Forget(user_id))
 
 
-def _taken(model: ServedModel, item: int | str, source: str) -> Taken:
+@router.post("/models/reload", responses=declared(409))
+async def reload(service: ServiceDep) -> ReloadAnswer:
+    """Read the run's folder again: what lies there now is checked, then serves. Refused (409), the old model stays."""
+    before, now = await service.reload()
+    return ReloadAnswer(model=now, before=before)
+
+
+def _taken(model: ServedModel, item: int | str, source: Literal["log", "event"]) -> Taken:
     index = model.item_index(item)
     if index is None:
         return Taken(item_id=item, title=None, source=source, known=False)

@@ -1,8 +1,17 @@
 """What goes in and out of the service, with the bounds of each field."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 
 # A request is refused beyond these, so that none takes much longer than another.
 MOST_K, MOST_SEEDS, MOST_ITEMS, LONGEST_ID = 1000, 100, 10_000, 256
@@ -13,22 +22,36 @@ def text_of(item_or_user: int | str) -> str:
     return str(item_or_user)
 
 
-def _is_text(value: int | str) -> int | str:
-    """JSON can spell halves of a character (a lone surrogate), which are no text that a database could hold."""
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("an id is Unicode text; this one has half of a character in it") from error
+def checked_text(value: str) -> str:
+    """A text that every database can hold. Raises ValueError."""
+    if not 1 <= len(value) <= LONGEST_ID:
+        raise ValueError(f"has {len(value):,} characters; give 1 to {LONGEST_ID}")
+    if "\0" in value:
+        raise ValueError("has the character NUL in it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half of a character, a lone surrogate
+        raise ValueError("has half of a character in it, which is no Unicode text") from error
     return value
 
 
-_Number = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
-_Text = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*$")]
-Id = Annotated[_Number | _Text, AfterValidator(_is_text)]
-"""A user's or an item's id as the log had it: a number, or a text without the character NUL."""
+def _checked_id(value: object) -> int | str:
+    if isinstance(value, str):
+        return checked_text(value)
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    raise ValueError("an id is a whole number of 64 bits, or a text")
 
-PathId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*$")]
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": r"^[^\u0000\ud800-\udfff]*$"}
+_NUMBER = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+
+Id = Annotated[int | str, BeforeValidator(_checked_id), WithJsonSchema({"anyOf": [_NUMBER, _TEXT]})]
+"""A user's or an item's id as the log had it: a number, or a text."""
+
+PathId = Annotated[str, AfterValidator(checked_text), WithJsonSchema(_TEXT)]
+"""An id in an address, where all are texts."""
+
 Items = Annotated[list[Id], Field(max_length=MOST_ITEMS)]
 
 
@@ -108,11 +131,7 @@ class EventRequest(Strict):
 
     user_id: Id
     item_id: Id
-    key: Annotated[
-        str,
-        Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*$", description="Of your choice, unique."),
-        AfterValidator(_is_text),
-    ]
+    key: Annotated[str, AfterValidator(checked_text), WithJsonSchema(_TEXT), Field(description="Of your choice.")]
 
 
 class EventAnswer(BaseModel):
@@ -132,7 +151,7 @@ class Taken(BaseModel):
 
     item_id: int | float | str
     title: str | None
-    source: Annotated[str, Field(pattern="^(log|event)$")]
+    source: Literal["log", "event"]
     known: bool
 
 
@@ -159,3 +178,16 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: Annotated[list[dict[str, Any]] | None, Field(description="Each field that is wrong.")] = None
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(BaseModel):
+    """The service answers, with this model."""
+
+    status: Literal["ready"] = "ready"
+    model: Model

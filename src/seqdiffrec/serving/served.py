@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqdiffrec.data import Sequences
 from seqdiffrec.inference import Recommender, load
-from seqdiffrec.inference.ranking import top_items
+from seqdiffrec.inference.ranking import Lists as RankedItems, top_items, top_items_each_seed
 from seqdiffrec.serving.schemas import Listed, Model, Skipped, text_of
 from seqdiffrec.training import RunError
 
@@ -63,7 +63,7 @@ class ServedModel:
         folder = self.recommender.run
         assert folder is not None
         digest = folder.record["files"][folder.record["weights"]]["sha256"]
-        self.identity = Model(run=run.name, model=self.recommender.model_name, hash=digest)
+        self.identity = Model(run=run.resolve().name, model=self.recommender.model_name, hash=digest)
         vocabulary = self.recommender.vocabulary
         self.ids: list[Any] = plain(vocabulary["item_id"])
         self.titles: list[str | None] = vocabulary["title"].to_list()
@@ -106,12 +106,18 @@ class ServedModel:
         return NO_ITEMS if row is None else self.recommender.corpus.sequences()[row]
 
     def answer(self, histories: Sequence[NDArray[np.int32]], how: How) -> list[Lists]:
-        """The lists after some histories, all of one kind, in one pass of the model."""
-        rows, items, scores = self._top(histories, how)
-        found: list[list[Listed]] = [[] for _ in histories]
-        for row, item, score in zip(rows, items, scores, strict=True):
-            found[row].append(self.listed(item, score, len(found[row]) + 1))
-        return [Lists(best, None) for best in found]
+        """The lists after some histories, all of one kind, in one pass of the model (in another one for the picks)."""
+        lengths = np.array([len(history) for history in histories], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        asked = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
+        of = self.recommender.model, asked, min(how.k, self.num_items), self._allowed(how)
+        kind: dict[str, Any] = {"filter_viewed": how.filter_viewed, "num_seeds": how.seeds}
+        best = self._by_row(top_items(*of, **kind), len(histories))
+        if not how.picks:
+            return [Lists(one, None) for one in best]
+        draws = self.recommender.model.num_draws(how.seeds)
+        picks = self._by_row(top_items_each_seed(*of, **kind), draws * len(histories))
+        return [Lists(one, picks[draws * place : draws * (place + 1)]) for place, one in enumerate(best)]
 
     def listed(self, item: int, score: float, rank: int) -> Listed:
         """A place of a list; item is the index, from 1."""
@@ -124,17 +130,24 @@ class ServedModel:
         rows = zip(plain(frame["item_id"]), titles, frame["score"], frame["rank"], strict=True)
         return [Listed(item_id=one, title=title, score=score, rank=rank) for one, title, score, rank in rows]
 
-    def _top(self, histories: Sequence[NDArray[np.int32]], how: How) -> tuple[list[int], list[int], list[float]]:
-        lengths = np.array([len(history) for history in histories], dtype=np.int64)
-        ends = np.cumsum(lengths)
-        sequences = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
-        return top_items(
-            self.recommender.model,
-            sequences,
-            min(how.k, self.num_items),
-            self._allowed(how),
-            filter_viewed=how.filter_viewed,
-        )
+    def check(self) -> None:
+        """Ask for three lists, of which none may hold anything but items once and probabilities.
+
+        Raises RunError. Hashes, shapes and finite weights have been checked when the run was loaded.
+        """
+        size = min(10, self.num_items)
+        histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
+        for lists in self.answer(histories, How(k=size, filter_viewed=False, picks=True)):
+            for one in [lists.best, *(lists.picks or [])]:
+                items, scores = [place.item_id for place in one], [place.score for place in one]
+                if len(set(items)) != size or not all(0 <= score <= 1 + 1e-3 for score in scores):
+                    raise RunError(f"{self.identity.run}: a test request got {scores[:3]} ... for probabilities")
+
+    def _by_row(self, found: RankedItems, count: int) -> list[list[Listed]]:
+        lists: list[list[Listed]] = [[] for _ in range(count)]
+        for row, item, score in zip(*found, strict=True):
+            lists[row].append(self.listed(item, score, len(lists[row]) + 1))
+        return lists
 
     def _allowed(self, how: How) -> torch.Tensor:
         allowed = torch.ones(self.num_items, dtype=torch.bool)
