@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
 
 from seqdiffrec.serving import create_app
@@ -32,6 +33,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+NAMES = ("desktop", "dark", "run", "phone")
 DESKTOP, PHONE = {"width": 1240, "height": 1000}, {"width": 360, "height": 760}
 
 
@@ -77,6 +79,19 @@ class Served:
         self._server.should_exit = self._server.force_exit = True
         self._thread.join()
 
+    @contextmanager
+    def elsewhere(self, app: object) -> Iterator[None]:
+        """Another application at the same place for a while."""
+        self.stop()
+        own, self.app = self.app, app
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            self.app = own
+            self.start()
+
 
 def settled(page: Page) -> None:
     """Wait until the list is there and nothing is being asked."""
@@ -87,7 +102,7 @@ def settled(page: Page) -> None:
 def take_pictures(run: Path, images: Path) -> None:
     """All pictures, each of the same user and items."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        served = Served(create_app(run, store=f"sqlite:///{folder}/events.sqlite"))
+        served = Served(create_app(run, store=Path(folder) / "events.sqlite"))
         with chromium(playwright, Path(folder) / "profile", viewport=DESKTOP) as browser:
             page = browser.pages[0]
             page.goto(f"{served.url}#user=196&picks=shown")
@@ -100,13 +115,15 @@ def take_pictures(run: Path, images: Path) -> None:
             page.screenshot(path=images / "page-dark.png")
 
             page.emulate_media(color_scheme="light")
+            page.goto("about:blank")
             page.goto(f"{served.url}#tab=run&user=196")
             page.wait_for_selector("#map .state")
-            page.locator("#stage").fill("20")
+            page.locator("#stage").fill("22")
             page.wait_for_timeout(300)
             page.screenshot(path=images / "page-run.png", full_page=True)
 
             page.set_viewport_size(PHONE)
+            page.goto("about:blank")
             page.goto(f"{served.url}#user=196&k=5")
             settled(page)
             page.screenshot(path=images / "page-phone.png", full_page=True)
@@ -120,4 +137,7 @@ if __name__ == "__main__":
         sys.exit("there is no Chromium here: apt-get install chromium, or set CHROMIUM to where it is")
     IMAGES.mkdir(exist_ok=True)
     take_pictures(Path(sys.argv[1]), IMAGES)
-    print(f"page-desktop.png, page-dark.png, page-run.png and page-phone.png are in {IMAGES}")
+    for name in NAMES:  # a screen has few colours: a quarter of the bytes
+        picture = IMAGES / f"page-{name}.png"
+        Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
+    print(f"page-{{{','.join(NAMES)}}}.png are in {IMAGES}")

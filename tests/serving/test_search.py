@@ -5,7 +5,16 @@ from hypothesis import given, strategies as st
 from seqdiffrec.serving.search import TextSearch
 
 TITLES = pl.Series(
-    ["Matrix, The (1999)", "The Thing", None, "Reloading the Matrix", "Amélie", "STRASSE", "matrix", "Two  blanks\there"]
+    [
+        "Matrix, The (1999)",
+        "The Thing",
+        None,
+        "Reloading the Matrix",
+        "Amélie",
+        "STRASSE",
+        "matrix",
+        "Two  blanks\there",
+    ]
 )
 
 

@@ -1,6 +1,7 @@
 """Items on a plane: the two directions in which their vectors differ most."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -44,8 +45,8 @@ class ItemMap:
         columns = model.item_counts.argsort(descending=True, stable=True)[:limit]
         shown = vectors[columns]
         centre = shown.mean(0)
-        _, lengths, directions_of_most = torch.linalg.svd(shown - centre, full_matrices=False)
-        axes = _upright(directions_of_most[:2].T)
+        _, lengths, components = cast(tuple[Tensor, ...], torch.linalg.svd(shown - centre, full_matrices=False))
+        axes = _upright(components[:2].T)
         if axes.shape[1] < 2:  # of a single item, or vectors of one dimension
             axes = torch.cat([axes, axes.new_zeros((len(axes), 2 - axes.shape[1]))], dim=1)
         variance = lengths.square()

@@ -1,10 +1,12 @@
 """What the page needs of a model beside its answers, made when it is first asked for and kept."""
 
 from functools import cached_property
+from typing import cast
 
 import polars as pl
+from torch import Tensor
 
-from seqdiffrec.inference.denoising import trace_denoising
+from seqdiffrec.inference.denoising import Trace, trace_denoising
 from seqdiffrec.inference.item_map import ItemMap
 from seqdiffrec.models import DiffRec
 from seqdiffrec.models.settings import SettingError
@@ -30,7 +32,8 @@ STATE = (
     "The map shows its state after the history, which it compares with all items."
 )
 ONE_STEP = (
-    "Step by step as in Algorithm 2. The recommendations take one step from the same noise to a prediction (Algorithm 3)."
+    "Step by step, as in Algorithm 2. The recommendations take a single step from the same noise to a prediction "
+    "(Algorithm 3)."
 )
 
 
@@ -72,9 +75,9 @@ class PageData:
         """The most popular items on a plane."""
         if isinstance(self._map, str):
             return Map(note=self._map, shares=[], points=[])
-        columns: list[int] = self._map.columns.tolist()
-        points = [self._point(column, *at) for column, at in zip(columns, self._map.points.tolist(), strict=True)]
-        return Map(note=None, shares=self._map.shares.tolist(), points=points)
+        places = map(_numbers, self._map.points)
+        points = [self._point(column, at) for column, at in zip(_columns(self._map.columns), places, strict=True)]
+        return Map(note=None, shares=_numbers(self._map.shares), points=points)
 
     def denoising(self, asked: DenoisingRequest) -> Denoising:
         """The way from noise to an item after a history."""
@@ -93,31 +96,35 @@ class PageData:
             )
         except SettingError as error:  # an empty history: nothing went wrong, there is nothing to see
             return Denoising(kind="none", note=str(error), stages=[])
-        near = self._map.place(self._map.vectors[trace.nearest]).tolist()
-        nearest: list[list[int]] = trace.nearest.tolist()
-        said: list[list[int]] = trace.said.columns.tolist()
-        scores: list[list[float]] = trace.said.probabilities.tolist()
-        at, predicted = trace.at.tolist(), trace.predicted.tolist()
-        stages = [
-            Stage(
-                step=step,
-                x=at[row][0],
-                y=at[row][1],
-                predicted_x=predicted[row][0],
-                predicted_y=predicted[row][1],
-                nearest=[self._point(column, *place) for column, place in zip(nearest[row], near[row], strict=True)],
-                said=[
-                    self.served.listed(column + 1, score, rank)
-                    for rank, (column, score) in enumerate(zip(said[row], scores[row], strict=True), start=1)
-                    if score >= 0  # below 0: there are no more items
-                ],
-            )
-            for row, step in enumerate(trace.steps)
-        ]
+        stages = self._stages(trace, self._map)
         if not (isinstance(model, DiffRec) and model.has_diffusion):
             return Denoising(kind="state", note=STATE, stages=stages)
         note = ONE_STEP if model.config.inference_steps == 1 else None
         return Denoising(kind="diffusion", note=note, stages=stages)
+
+    def _stages(self, trace: Trace, item_map: ItemMap) -> list[Stage]:
+        near = item_map.place(item_map.vectors[trace.nearest])
+        stages: list[Stage] = []
+        for row, step in enumerate(trace.steps):
+            at, predicted, places = _numbers(trace.at[row]), _numbers(trace.predicted[row]), near[row]
+            nearest = zip(_columns(trace.nearest[row]), map(_numbers, places), strict=True)
+            said = zip(_columns(trace.said.columns[row]), _numbers(trace.said.probabilities[row]), strict=True)
+            stages.append(
+                Stage(
+                    step=step,
+                    x=at[0],
+                    y=at[1],
+                    predicted_x=predicted[0],
+                    predicted_y=predicted[1],
+                    nearest=[self._point(column, place) for column, place in nearest],
+                    said=[
+                        self.served.listed(column + 1, score, rank)
+                        for rank, (column, score) in enumerate(said, start=1)
+                        if score >= 0  # below 0: there are no more items
+                    ],
+                )
+            )
+        return stages
 
     @cached_property
     def _items(self) -> TextSearch:
@@ -143,7 +150,13 @@ class PageData:
     def _item(self, column: int) -> Item:
         return Item(item_id=self.served.ids[column], title=self.served.titles[column])
 
-    def _point(self, column: int, x: float, y: float) -> Point:
-        return Point(item_id=self.served.ids[column], title=self.served.titles[column], x=x, y=y)
+    def _point(self, column: int, at: list[float]) -> Point:
+        return Point(item_id=self.served.ids[column], title=self.served.titles[column], x=at[0], y=at[1])
 
 
+def _columns(of: Tensor) -> list[int]:
+    return cast(list[int], of.tolist())
+
+
+def _numbers(of: Tensor) -> list[float]:
+    return cast(list[float], of.tolist())

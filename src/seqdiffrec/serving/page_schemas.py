@@ -75,9 +75,10 @@ class System(BaseModel):
 
 
 class Segment(BaseModel):
-    """A part of the people or items, and its figures."""
+    """A part of the test cases, what it is in words, and its figures."""
 
     name: str
+    told: str
     cases: int
     figures: list[Figure]
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from seqdiffrec.inference import Recommender
 from seqdiffrec.models import DiffRec
-from seqdiffrec.serving.page_schemas import Epoch, Figure, Run, System
+from seqdiffrec.serving.page_schemas import Epoch, Figure, Run, Segment, System
 from seqdiffrec.serving.schemas import Model
 from seqdiffrec.training import RunError, RunFolder
 
@@ -38,7 +38,7 @@ def run_facts(recommender: Recommender, identity: Model) -> Run:
         curves=[_epoch(row) for row in folder.state().history],
         figures=[] if best is None else _figures(best["validation"], "validation"),
         compared=[] if fitted is None else _compared(fitted),
-        segments=[],
+        segments=[] if fitted is None else _segments(fitted),
         facts=_told(record),
         settings=record["settings"]["model_settings"] | record["settings"]["training"],
     )
@@ -79,10 +79,28 @@ def _compared(fitted: dict[str, Any]) -> list[System]:
     return systems
 
 
+def _segments(fitted: dict[str, Any]) -> list[Segment]:
+    """The parts of the test cases that `fit` judged by themselves, if it did."""
+    return [
+        Segment(
+            name=one["segment"],
+            told=one.get("told") or "",
+            cases=one["users"],
+            figures=[
+                Figure(metric=metric, part="test", protocol=cast(Any, protocol), **interval)
+                for protocol in PROTOCOLS
+                for metric, interval in one[protocol].items()
+            ],
+        )
+        for one in fitted.get("segments", [])
+    ]
+
+
 def _told(record: dict[str, Any]) -> dict[str, str]:
     corpus, ended = record["corpus"], record.get("ended")
+    sizes = ", ".join(f"{corpus[what]:,} {what}" for what in ("users", "items", "actions"))
     told = {
-        "Data": f"{corpus['name']}: {corpus['users']:,} users, {corpus['items']:,} items, {corpus['actions']:,} actions",
+        "Data": f"{corpus['name']}: {sizes}",
         "Status": record["status"] if ended is None else f"{record['status']} ({ended['reason']})",
         "Command": record.get("command"),
         "Revision": record.get("revision"),

@@ -45,7 +45,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def app(run, tmp_path_factory):
-    return create_app(run, store=f"sqlite:///{tmp_path_factory.mktemp('store')}/events.sqlite")
+    return create_app(run, store=tmp_path_factory.mktemp("store") / "events.sqlite")
 
 
 @pytest.fixture(scope="session")

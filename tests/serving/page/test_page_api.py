@@ -12,11 +12,11 @@ from tests.serving.page.conftest import LONG, MARKUP, fit, make_data
 
 @pytest.fixture(scope="module")
 def client(app):
-    return TestClient(app)
+    return TestClient(app, base_url="http://127.0.0.1")
 
 
 def client_of(run, folder) -> TestClient:
-    return TestClient(create_app(run, store=f"sqlite:///{folder}/events.sqlite"))
+    return TestClient(create_app(run, store=folder / "events.sqlite"), base_url="http://127.0.0.1")
 
 
 def found(client: TestClient, query: str, limit: int = 50) -> list:
@@ -75,8 +75,14 @@ def test_what_fit_compared_is_told_with_intervals(run, tmp_path) -> None:
     copy = tmp_path / "fitted"
     sdr.load(run).save(copy)
     fitted = {"k": 10, "protocol": "seen_kept", "systems": [system, system | {"model": "popularity", "told": ""}]}
+    figures = {"HR@10": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    part = {"segment": "rare", "told": "rare items", "users": 9, "seen_kept": figures, "seen_removed": figures}
+    fitted["segments"] = [part]
     (copy / "fit.json").write_text(json.dumps(fitted))
-    first, second = client_of(copy, tmp_path).get("/v1/page/run").json()["compared"]
+    facts = client_of(copy, tmp_path).get("/v1/page/run").json()
+    (part,), (first, second) = facts["segments"], facts["compared"]
+    assert (part["name"], part["told"], part["cases"]) == ("rare", "rare items", 9)
+    assert [(one["protocol"], one["low"]) for one in part["figures"]] == [("seen_kept", 0.4), ("seen_removed", 0.4)]
     assert (first["model"], first["chosen"], first["settings"]) == ("sasrec", True, "d 64")
     assert first["figures"][1] == {
         "metric": "NDCG@10", "part": "test", "protocol": "seen_kept", "value": 0.1, "low": 0.05, "high": 0.15,

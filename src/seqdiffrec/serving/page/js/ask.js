@@ -50,6 +50,7 @@ export function showAsk(state, old) {
   byId("picks-toggle").setAttribute("aria-expanded", String(state.picks));
   byId("picks-toggle").textContent = state.picks ? "Hide what each seed picks" : "Show what each seed picks";
   if (!state.picks || !run.draws_noise) hidePicks();
+  if (state.tab !== "ask") hideToast();
   if (old && ["user", "history", "excluded", "seeds", "k", "viewed", "picks"].every((part) => state[part] === old[part])) return;
   if (old && state.user !== old.user) forgetList();
   const calm = old && state.seeds !== old.seeds;

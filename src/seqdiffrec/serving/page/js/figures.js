@@ -35,9 +35,10 @@ function comparison(systems) {
 }
 
 function bySegment(segments) {
-  const heads = segments[0].figures.map((figure) => `${figure.metric}, ${PROTOCOLS[figure.protocol].toLowerCase()}`);
-  const rows = segments.map((one) => [one.name, one.cases.toLocaleString("en"), ...one.figures.map(interval)]);
-  return block("By part of the data", "The same for parts of the people and items.", ["", "cases", ...heads], rows);
+  const shown = (one) => one.figures.filter((figure) => !figure.metric.startsWith("MRR"));
+  const heads = shown(segments[0]).map((figure) => `${figure.metric}, ${PROTOCOLS[figure.protocol].toLowerCase()}`);
+  const rows = segments.map((one) => [one.told ? `${one.name}: ${one.told}` : one.name, one.cases.toLocaleString("en"), ...shown(one).map(interval)]);
+  return block("By part of the test cases", "In brackets are 95 % intervals over people.", ["", "cases", ...heads], rows);
 }
 
 function block(title, text, heads, rows) {

@@ -31,7 +31,7 @@ function rowOf(item, place, most, { take, leaveOut, seeds }) {
   const row = el("li", {},
     el("span", { class: "rank", "aria-hidden": "true" }, String(item.rank)),
     el("span", { class: "what" },
-      el("span", { class: "name", title: name }, name), moved(item, place),
+      el("span", { class: "line" }, el("span", { class: "name", title: name }, name), moved(item, place)),
       el("span", { class: "track", "aria-hidden": "true" }, bar),
       seeds ? el("span", { class: "quiet" }, agreement(item, seeds)) : null),
     el("span", { class: "share" }, percent(item.score)),
@@ -58,7 +58,7 @@ function moved(item, place) {
 
 function agreement(item, seeds) {
   const agree = seeds.filter((list) => list.slice(0, FIRST).some((one) => one.item_id === item.item_id)).length;
-  return `in the first ${FIRST} of ${agree} of ${seeds.length} ${seeds.length === 1 ? "seed" : "seeds"}`;
+  return agree ? `picked by ${agree} of ${seeds.length} ${seeds.length === 1 ? "seed" : "seeds"}` : "in no seed's first five";
 }
 
 function slide(row, from) {

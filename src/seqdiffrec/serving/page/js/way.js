@@ -49,6 +49,9 @@ export async function showWay(state) {
   byId("way-side").hidden = !stages.length;
   byId("near-head").textContent = way.kind === "diffusion" ? "Items nearest to the noisy point" : "Items nearest to the state";
   byId("said-head").textContent = way.kind === "diffusion" ? "What the model makes of it" : "What it stands for";
+  byId("map-key").hidden = !stages.length;
+  byId("key-state").textContent = way.kind === "diffusion" ? "the noisy point" : "the state";
+  byId("key-prediction").hidden = way.kind !== "diffusion";
   byId("stage").max = Math.max(0, stages.length - 1);
   byId("stage").value = byId("stage").max;
   drawMap(byId("map"), map, history);
