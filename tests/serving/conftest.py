@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -56,9 +57,10 @@ def run(trained, tmp_path) -> Path:
     return shutil.copytree(trained, tmp_path / "run")
 
 
-@pytest.fixture
-def client(run, tmp_path) -> Iterator[TestClient]:
-    with serving(run, store=tmp_path / "events.sqlite") as one:
+@pytest.fixture(scope="session")
+def client(trained, tmp_path_factory) -> Iterator[TestClient]:
+    """One service for all tests that do not break it; each takes users and keys of its own."""
+    with serving(trained, store=tmp_path_factory.mktemp("store") / "events.sqlite") as one:
         yield one
 
 
@@ -105,16 +107,22 @@ def postgres(tmp_path_factory) -> Iterator[str]:
         for parent in [folder, *folder.parents][:3]:
             parent.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
-    initialise = [binaries / "initdb", "-D", folder / "data", "-U", "seqdiffrec", "--auth=trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(initialise, check=True, capture_output=True, cwd=folder, **as_user)
+    options = ["-U", "seqdiffrec", "--auth=trust", "--no-sync", "-E", "UTF8"]
+    subprocess.run([binaries / "initdb", "-D", folder / "data", *options], check=True, capture_output=True, **as_user)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = [binaries / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd=folder, **as_user)
-    yield f"postgresql://seqdiffrec@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder, **as_user)
+    server = [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-c", "fsync=off"]
+    with (folder / "log").open("w") as told, subprocess.Popen(server, stdout=told, stderr=told, **as_user) as started:
+        try:
+            ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            deadline = time.monotonic() + 60
+            while subprocess.run(ready, capture_output=True).returncode:
+                assert started.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+            yield f"postgresql://seqdiffrec@127.0.0.1:{port}/postgres"
+        finally:
+            started.send_signal(signal.SIGQUIT)  # at once
 
 
 def ask(client: TestClient, **body: Any) -> Any:

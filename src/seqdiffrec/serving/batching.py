@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 
 # How much a new round weighs in the mean time of a task.
 WEIGHT = 0.1
+# So many may wait however slow it went lately, so that a single slow round refuses nobody.
+ALWAYS = 8
 
 
 class Overloaded(Exception):
@@ -72,7 +74,7 @@ class Worker(Generic[Task, Result]):
         """Why no task is taken now, or None. How long a task would wait is known from how long those before took."""
         if self._closed:
             return "the service is shutting down"
-        if self._waiting and (len(self._waiting) + self._busy) * self.seconds_each > self._longest_wait:
+        if len(self._waiting) >= ALWAYS and (len(self._waiting) + self._busy) * self.seconds_each > self._longest_wait:
             return "there are more requests than the service can answer in time"
         return None
 

@@ -91,7 +91,8 @@ class HistoryStore:
 def _record(connection: Connection, one: Event) -> bool | Exception:
     row = {"key": one.key, "user_id": one.user_id, "item_id": one.item_id, "received": datetime.now(UTC)}
     insert = _dialect(connection).insert(events).values(row)
-    if connection.execute(insert.on_conflict_do_nothing(index_elements=["key"])).rowcount:
+    made = insert.on_conflict_do_nothing(index_elements=["key"]).returning(events.c.number)
+    if connection.execute(made).first() is not None:
         return True
     there = connection.execute(select(events.c.user_id, events.c.item_id).where(events.c.key == one.key)).one_or_none()
     if there is None:  # it was deleted in between
@@ -104,8 +105,9 @@ def _record(connection: Connection, one: Event) -> bool | Exception:
 def _forget(connection: Connection, user: str) -> bool:
     deleted = connection.execute(delete(events).where(events.c.user_id == user)).rowcount
     insert = _dialect(connection).insert(forgotten).values(user_id=user, since=datetime.now(UTC))
-    added = connection.execute(insert.on_conflict_do_nothing(index_elements=["user_id"])).rowcount
-    return bool(deleted or added)
+    made = insert.on_conflict_do_nothing(index_elements=["user_id"]).returning(forgotten.c.user_id)
+    added = connection.execute(made).first() is not None
+    return bool(deleted) or added
 
 
 def _dialect(connection: Connection) -> ModuleType:
