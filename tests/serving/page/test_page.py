@@ -9,6 +9,8 @@ from seqdiffrec.serving import create_app
 from seqdiffrec.serving.keys import Keys, add_key
 from tests.serving.page.conftest import LONG, MARKUP
 
+expect.set_options(timeout=20_000)  # a machine may be busy
+
 FIRST = "#next li:first-child"
 
 
@@ -102,7 +104,7 @@ def test_a_user(page, served) -> None:
     page.locator("#viewed").uncheck()
     settle(page)
     assert len(names(page)) == 10
-    assert "user=200" in page.url and "viewed=shown" in page.url
+    expect(page).to_have_url(f"{served.url}#user=200&viewed=shown")
 
 
 def test_a_user_whom_nobody_knows(page, served) -> None:
@@ -145,6 +147,7 @@ def test_the_address_holds_the_state(page, served) -> None:
     assert len(shown[1]) == 3 and shown[2] == ["Film 20"]
     page.locator("#length").select_option("5")
     settle(page)
+    expect(page).to_have_url(re.compile("k=5"))
     address = page.url
     go(page, served, address.removeprefix(served.url))
     assert names(page) == shown[0][:5]
@@ -235,7 +238,7 @@ def test_the_run(page, served) -> None:
     page.locator("#noise-seed").fill("7")
     page.locator("#noise-seed").press("Enter")
     expect(page.locator("#stage-shown")).to_have_text("0 of 40")
-    assert "noise=7" in page.url
+    expect(page).to_have_url(re.compile("noise=7"))
 
     page.emulate_media(reduced_motion="no-preference")
     page.locator("#play").click()
@@ -270,9 +273,36 @@ def test_an_overtaken_answer_is_dropped(page, served) -> None:
     settle(page)
     shown = names(page)
     for route in slow:
-        route.fulfill(json={"recommendations": [], "history_length": 1, "skipped": {"count": 0}, "picks": None})
+        route.fulfill(
+            json={"model": {}, "recommendations": [], "history_length": 1, "skipped": {"count": 0}, "picks": None}
+        )
     page.wait_for_timeout(100)
     assert len(slow) == 1 and names(page) == shown and len(history(page)) == 2
+
+
+def test_quick_clicks_lose_nothing(page, served) -> None:
+    go(page, served, "#history=11")
+    page.evaluate("document.querySelectorAll('#next .take').forEach((take, place) => place < 3 && take.click())")
+    settle(page)
+    assert len(history(page)) == 4
+
+
+def test_another_model_is_noticed(page, served) -> None:
+    go(page, served)
+    expect(page.locator("#newer")).to_be_hidden()
+
+    def from_another(route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"model": {"run": "b", "model": "sasrec", "hash": "b"}})
+
+    page.route("**/v1/recommendations", from_another)
+    page.evaluate("location.hash = '#history=11'")
+    expect(page.locator("#newer")).to_be_visible()
+    page.unroute("**/v1/recommendations")
+    page.get_by_role("button", name="Load the page anew").click()
+    settle(page)
+    expect(page.locator("#newer")).to_be_hidden()
+    assert history(page) == ["Matrix, The (1999)"]
 
 
 def test_a_busy_service_is_asked_again(page, served) -> None:

@@ -13,6 +13,7 @@ const PAUSE = 60; // milliseconds for a slider to come to rest
 
 let run = null; // the run's facts
 let shown = []; // the history on the screen
+let shownOf = null; // and whose it is
 let asking = null; // ends the question under way
 let timer = null;
 
@@ -38,6 +39,7 @@ export function startAsking(facts) {
   });
   byId("undo").addEventListener("click", () => { hideToast(); undo(); byId("history").focus(); });
   byId("share").addEventListener("click", share);
+  byId("reload").addEventListener("click", () => location.reload());
   byId("draws").hidden = !run.draws_noise;
 }
 
@@ -101,6 +103,7 @@ function question(state) {
 const seedsOf = (state) => state.seeds ?? Math.min(MOST_SEEDS, Math.max(1, run.default_seeds));
 
 function drawAnswer(answer, state) {
+  byId("newer").hidden = answer.model.hash === run.hash;
   const list = remember(answer.recommendations);
   const popular = answer.history_length === 0;
   const { count } = answer.skipped;
@@ -114,7 +117,7 @@ function drawAnswer(answer, state) {
 }
 
 function drawHistory(items, state) {
-  shown = items;
+  [shown, shownOf] = [items, state.user];
   const edited = state.user !== null && state.history !== null;
   const of = state.user === null ? "" : edited ? `User ${state.user}, changed. ` : `User ${state.user}. `;
   const seen = run.max_length - 1;
@@ -139,17 +142,23 @@ function drawExcluded(items) {
   )));
 }
 
-const ids = () => shown.map((item) => item.item_id);
+/** The history's ids; null while that of a user who was just chosen is on its way. */
+function ids() {
+  const { history, user } = current();
+  return history ?? (user === null ? [] : user === shownOf ? shown.map((item) => item.item_id) : null);
+}
 
 function take(id, title = null) {
+  if (ids() === null) return;
   change({ history: [...ids(), id], user: current().user }, { undoable: true });
   if (title) toast(`Taken: ${title}.`);
 }
 
 function remove(place) {
-  const items = ids();
-  const [gone] = items.splice(place, 1);
-  done(`Removed: ${label(shown.find((item) => item.item_id === gone))}.`, { history: items });
+  const [items, gone] = [[...(ids() ?? [])], shown[place]];
+  if (items[place] !== gone.item_id) return; // the row is about to be drawn anew
+  items.splice(place, 1);
+  done(`Removed: ${label(gone)}.`, { history: items });
   byId("history").focus();
 }
 

@@ -56,6 +56,7 @@ function show(why, seconds) {
     banner.replaceChild(left, banner.querySelector("span")); // so that it is not read out again
     return;
   }
-  banner.replaceChildren(el("strong", {}, why), left, " What you see is from before. ", now);
+  const before = byId("next").childElementCount ? " What you see is from before. " : " ";
+  banner.replaceChildren(el("strong", {}, why), left, before, now);
   banner.hidden = false;
 }

@@ -11,7 +11,9 @@ const START = {
 
 let state = read();
 let before = null; // what "Undo" goes back to
+let writing = null;
 const listeners = [];
+const PAUSE = 200; // milliseconds: browsers refuse an address that changes with every move of a slider
 
 export const current = () => state;
 
@@ -22,7 +24,9 @@ export const onChange = (listener) => listeners.push(listener);
 export function change(some, { undoable = false } = {}) {
   if (undoable) before = state;
   move({ ...state, ...some });
-  history[undoable ? "pushState" : "replaceState"](null, "", written(state));
+  clearTimeout(writing);
+  if (undoable) history.pushState(null, "", written(state));
+  else writing = setTimeout(() => history.replaceState(null, "", written(state)), PAUSE);
 }
 
 /** Go back to what was before the last change that can be undone. */
@@ -41,6 +45,7 @@ function move(next) {
 
 for (const event of ["popstate", "hashchange"]) {
   addEventListener(event, () => {
+    clearTimeout(writing);
     if (written(state) !== written(read())) move(read());
   });
 }
