@@ -84,7 +84,8 @@ def axe():
 
     def run(page: Page) -> list[str]:
         # By the debugger, which the page's policy on scripts does not bind.
-        page.evaluate(f"{source};0")
+        if page.evaluate("typeof axe") == "undefined":
+            page.evaluate(f"{source};0")
         found = page.evaluate("axe.run().then((found) => found.violations)")
         return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
