@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import growth, quality, ranking_speed, request_speed, training_speed
+from benchmarks import growth, quality, ranking_speed, request_speed, serving, training_speed
 from benchmarks.machine import describe
 from benchmarks.page import RESULTS, add_page_arguments, run_page
 from benchmarks.peers.environments import FOLDER, PEERS, set_up
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "requests": request_speed,
     "quality": quality,
     "growth": growth,
+    "serving": serving,
 }
 # What runs without a name: minutes, where the others take hours.
 SHORT = ("training", "ranking", "requests")

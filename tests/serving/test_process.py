@@ -1,7 +1,8 @@
-"""`seqdiffrec serve` as a process: killed, told to stop, asked for too much, started wrongly."""
+"""`seqdiffrec serve` as a process: killed, told to stop, started wrongly."""
 
 import signal
 import socket
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import httpx2 as httpx
 import pytest
 
+from seqdiffrec.serving.keys import add_key
 from tests.cli.conftest import call
 from tests.serving.conftest import process
 
@@ -43,7 +45,7 @@ def killed(trained, tmp_path_factory) -> tuple[Path, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def second(trained, killed):
+def second(trained, killed) -> tuple[subprocess.Popen[str], str]:
     """The next service over the same store."""
     with process(trained, killed[0]) as found:
         yield found
@@ -80,17 +82,13 @@ def test_a_request_under_way_is_answered_before_the_end(second) -> None:  # the 
         body = b'{"history": [10, 20], "k": 3}'
         head = f"POST /v1/recommendations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body[:10])
-        time.sleep(0.2)
+        while "requests_in_flight 2.0" not in httpx.get(f"{url}/metrics").text:  # this one, and the one that asks
+            time.sleep(0.01)
         service.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(0.3)
         connection.sendall(body[10:])
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
     assert service.wait(15) == 0
-
-
-def connected(url: str) -> socket.socket:
-    address = httpx.URL(url)
-    return socket.create_connection((address.host, address.port), timeout=15)
 
 
 def test_starting_wrongly(trained, tmp_path, capsys, monkeypatch) -> None:
@@ -108,7 +106,9 @@ def test_starting_wrongly(trained, tmp_path, capsys, monkeypatch) -> None:
     assert "does not exist" in said(tmp_path / "nothing", "--port", 0)
     assert not (tmp_path / "nothing-events.sqlite").exists()
     assert "need a key" in said(trained, "--host", "0.0.0.0")
-    assert "cannot listen at no.such" in said(trained, "--host", "no.such.host.invalid", *keyed(tmp_path))
+    add_key(tmp_path / "keys.json", "me")
+    host = ["--host", "no.such.host.invalid", "--keys", tmp_path / "keys.json"]
+    assert "cannot listen at no.such.host.invalid" in said(trained, *host)
     assert "cannot be opened" in said(trained, "--port", 0, "--store", tmp_path / "no" / "x.sqlite")
     monkeypatch.setitem(sys.modules, "fastapi", None)
     for name in [name for name in sys.modules if name.startswith("seqdiffrec.serving")]:
@@ -116,8 +116,6 @@ def test_starting_wrongly(trained, tmp_path, capsys, monkeypatch) -> None:
     assert "pip install 'seqdiffrec[serve]'" in said(trained)
 
 
-def keyed(folder) -> list[object]:
-    from seqdiffrec.serving.keys import add_key
-
-    add_key(folder / "keys.json", "me")
-    return ["--keys", folder / "keys.json"]
+def connected(url: str) -> socket.socket:
+    address = httpx.URL(url)
+    return socket.create_connection((address.host, address.port), timeout=15)
