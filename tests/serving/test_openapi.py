@@ -42,6 +42,12 @@ OPERATIONS = {
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
+    "GET /v1/page/run",
+    "GET /v1/page/items",
+    "POST /v1/page/items",
+    "GET /v1/page/users",
+    "GET /v1/page/map",
+    "POST /v1/page/denoising",
 }
 
 
