@@ -14,7 +14,6 @@ from seqdiffrec.serving.batching import Overloaded
 from seqdiffrec.serving.database import StoreUnavailable
 from seqdiffrec.training import RunError
 
-
 MEDIA_TYPE = "application/problem+json"
 # No more wrong fields than this are listed.
 MOST_ERRORS = 20
