@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from benchmarks.workers import LAST_LINES, BenchmarkError, search_path
 
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 class Served:

@@ -102,7 +102,9 @@ def test_an_event_counts_once(client) -> None:
     assert client.get("/v1/users/7/history").json()["length"] == 1
 
 
-@pytest.mark.parametrize("odd", ["a/b", 'it\'s "quoted"', "😀 naïve", "; DROP TABLE events; --", "100% ?#", "x" * 256])
+@pytest.mark.parametrize(
+    "odd", ["a/b", 'it\'s "quoted"', "😀 naïve", "; DROP TABLE events; --", "100% ?#", "x" * 256, "two\nlines\n"]
+)
 def test_odd_ids(client, odd) -> None:
     assert take(client, odd, odd, f"key of {odd}"[:256]).status_code == 201
     found = client.get(f"/v1/users/{_quoted(odd)}/history").json()

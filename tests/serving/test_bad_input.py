@@ -54,6 +54,10 @@ def test_a_wrong_request(client, body, said) -> None:
     assert found["errors"]
 
 
+def test_more_lists_than_anyone_reads(client) -> None:
+    problem(ask(client, history=[10], k=1000, seeds=100, picks=True), 422, "lower seeds or k")
+
+
 @pytest.mark.parametrize("content", ["{", "", '{"history": [1', "\xff\xfe", "nul\0", "NaN]", '{"history": NaN}'])
 def test_what_is_no_json(client, content) -> None:
     answer = client.post("/v1/recommendations", content=content.encode("latin-1"), headers=JSON)

@@ -1,5 +1,6 @@
 """The database behind the store: SQLite in a file or PostgreSQL, opened so that a commit is on the disk."""
 
+import logging
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from seqdiffrec.data.errors import DataError
+
+log = logging.getLogger("seqdiffrec.serving")
 
 # Seconds to wait for another's lock, for a connection, and for an answer of the server.
 LOCK_WAIT, CONNECT_WAIT, STATEMENT_LIMIT = 1.0, 3, 3
@@ -61,8 +64,11 @@ class Database:
             with self._engine.connect().execution_options(writes=write) as connection, connection.begin():
                 yield connection
             self._check_file()
-        except DBAPIError as error:
-            raise StoreUnavailable(_reason(error)) from error
+        except (DBAPIError, PoolTimeout) as error:
+            reason = _reason(error)
+            log.error("the store %s cannot be used: %s", self.shown, reason)
+            # What a server says may name it; callers need not know it.
+            raise StoreUnavailable(reason if self._path is not None else "its database does not answer") from error
 
     def close(self) -> None:
         """Let go of all connections."""

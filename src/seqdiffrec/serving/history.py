@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from sqlalchemy import Connection, delete, func, literal, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from seqdiffrec.serving.database import Database
@@ -77,11 +77,6 @@ class HistoryStore:
             for user, item in connection.execute(rows.order_by(newest.c.number)):
                 items[user].append(item)
         return [Stored(tuple(items[user]), user in gone) for user in users]
-
-    def ping(self) -> None:
-        """Raise StoreUnavailable where the store does not answer."""
-        with self.database.begin() as connection:
-            connection.execute(select(literal(1)))
 
     def close(self) -> None:
         """Let go of the database."""

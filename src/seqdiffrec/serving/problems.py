@@ -1,6 +1,5 @@
 """Errors as problem details (RFC 9457): one form for all of them, without traces of the code or the input."""
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +13,6 @@ from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving.batching import Overloaded
 from seqdiffrec.serving.database import StoreUnavailable
 from seqdiffrec.training import RunError
-
-log = logging.getLogger("seqdiffrec.serving")
 
 MEDIA_TYPE = "application/problem+json"
 # No more wrong fields than this are listed.
@@ -84,7 +81,6 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     def _no_store(request: Request, error: StoreUnavailable) -> Response:
-        log.error("the store cannot be used: %s", error)
         return problem(503, f"the store of histories cannot be used now: {error}", {"Retry-After": "5"})
 
 

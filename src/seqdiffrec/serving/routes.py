@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from seqdiffrec.serving.addresses import ITEM, USER
 from seqdiffrec.serving.history import Event, Forget, KeyTaken
 from seqdiffrec.serving.problems import ProblemError, declared
 from seqdiffrec.serving.schemas import (
@@ -51,7 +52,7 @@ async def record(event: EventRequest, service: ServiceDep, response: Response) -
     return EventAnswer(**event.model_dump(), recorded=new, known_item=known)
 
 
-@router.get("/items/{item_id:path}/similar", responses=declared(404))
+@router.get(f"/items/{ITEM}/similar", responses=declared(404))
 async def similar(item_id: PathId, service: ServiceDep, k: Annotated[int, Query(ge=1, le=MOST_K)] = 10) -> Similar:
     """The items that the model sees as most alike."""
     model = service.model
@@ -62,7 +63,7 @@ async def similar(item_id: PathId, service: ServiceDep, k: Annotated[int, Query(
     return Similar(model=model.identity, item_id=model.ids[item - 1], title=model.titles[item - 1], similar=found)
 
 
-@router.get("/users/{user_id:path}/history")
+@router.get(f"/users/{USER}/history")
 async def history(user_id: PathId, service: ServiceDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> History:
     """What a user has taken: in the log of training, then by events; oldest first, the newest `limit` of it."""
     model = service.model
@@ -73,7 +74,7 @@ async def history(user_id: PathId, service: ServiceDep, limit: Annotated[int, Qu
     return History(user_id=user_id, length=len(logged) + len(stored.items), items=items[-limit:])
 
 
-@router.delete("/users/{user_id:path}/history", status_code=204)
+@router.delete(f"/users/{USER}/history", status_code=204)
 async def forget(user_id: PathId, service: ServiceDep) -> None:
     """Forget a user: their events are deleted, and what the log has of them no longer counts."""
     await service.change(Forget(user_id))

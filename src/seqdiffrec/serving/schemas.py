@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 # A request is refused beyond these, so that none takes much longer than another.
-MOST_K, MOST_SEEDS, MOST_ITEMS, LONGEST_ID = 1000, 100, 10_000, 256
+MOST_K, MOST_SEEDS, MOST_PICKS, MOST_ITEMS, LONGEST_ID = 1000, 100, 10_000, 10_000, 256
 
 
 def text_of(item_or_user: int | str) -> str:

@@ -17,7 +17,7 @@ from seqdiffrec.serving.batching import Worker
 from seqdiffrec.serving.history import Event, Forget, HistoryStore, Stored
 from seqdiffrec.serving.metrics import Metrics
 from seqdiffrec.serving.problems import ProblemError
-from seqdiffrec.serving.schemas import MOST_ITEMS, Model, RecommendationRequest, Skipped, text_of
+from seqdiffrec.serving.schemas import MOST_ITEMS, MOST_PICKS, Model, RecommendationRequest, Skipped, text_of
 from seqdiffrec.serving.served import NO_ITEMS, How, Lists, Question, ServedModel, answer_all
 from seqdiffrec.training import RunError
 
@@ -73,6 +73,8 @@ class Service:
             excluded=tuple(np.unique(excluded).tolist()),
             only=None if asked.items_to_recommend is None else tuple(np.unique(only).tolist()),
         )
+        if asked.picks and model.recommender.model.num_draws(asked.seeds) * asked.k > MOST_PICKS:
+            raise ProblemError(422, f"the lists of all draws may have {MOST_PICKS:,} places together: lower seeds or k")
         lists = cast(Lists, await self._asked.ask(Question(model, history, how)))
         unknown = [skipped, not_excluded, not_only]
         first = [item for one in unknown for item in one.first][:10]
@@ -94,8 +96,8 @@ class Service:
         return new
 
     async def ping(self) -> None:
-        """Raise StoreUnavailable where the store does not answer."""
-        await asyncio.to_thread(self._store.ping)
+        """Raise StoreUnavailable where the store cannot be read, Overloaded where that takes too long."""
+        await self.stored("")
 
     async def reload(self) -> tuple[Model, Model]:
         """Load what lies in the run's folder now, check it, and let it serve; the model before, and the new one.
