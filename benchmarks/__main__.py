@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import growth, prepare_speed, quality, ranking_speed, request_speed, training_speed, updates
+from benchmarks import growth, prepare_speed, quality, ranking_speed, request_speed, serving, training_speed, updates
 from benchmarks.machine import describe
 from benchmarks.page import RESULTS, add_page_arguments, run_page
 from benchmarks.peers.environments import FOLDER, PEERS, set_up
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "growth": growth,
     "prepare": prepare_speed,
     "updates": updates,
+    "serving": serving,
 }
 # What runs without a name: minutes, where the others take hours.
 SHORT = ("training", "ranking", "requests")

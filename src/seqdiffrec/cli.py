@@ -23,6 +23,7 @@ from seqdiffrec.cli_fit import fit_app
 from seqdiffrec.cli_grow import grow_app
 from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, Run, SplitColumn, Time, User, this_command
 from seqdiffrec.cli_results import results_app
+from seqdiffrec.cli_serve import serve_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError
 from seqdiffrec.inference import load
@@ -39,6 +40,7 @@ app.add_typer(evaluate_app)
 app.add_typer(ask_app)
 app.add_typer(grow_app)
 app.add_typer(export_app)
+app.add_typer(serve_app)
 
 
 def _version(asked: bool) -> None:

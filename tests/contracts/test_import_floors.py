@@ -26,7 +26,7 @@ FLOORS = (
     ("studies", "fitting"),
     ("show",),
     ("demo", "cli_options", "show_survey"),
-    ("cli_results", "cli_data", "cli_evaluate", "cli_fit", "cli_ask", "cli_grow", "cli_export"),
+    ("cli_results", "cli_data", "cli_evaluate", "cli_fit", "cli_ask", "cli_grow", "cli_export", "cli_serve"),
     ("cli",),
     ("__main__",),
 )

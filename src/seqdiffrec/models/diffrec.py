@@ -1,7 +1,7 @@
 """DiffRec: sequential recommendation with a diffusion over the target item (arXiv 2304.04541)."""
 
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -105,6 +105,14 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
         if self.target_input != "noised" and (self.noised_items != 1 or self.inference_steps != 1):
             raise ValueError(f"target_input = {self.target_input} needs noised_items = 1 and inference_steps = 1")
         return self
+
+
+class Denoised(NamedTuple):
+    """A step of Algorithm 2, for R targets: what the denoiser was given there, and what it made of it."""
+
+    step: int
+    hn: Float[Tensor, "R D"]
+    h0_hat: Float[Tensor, "R D"]
 
 
 class DiffRec(TableModel):
@@ -216,6 +224,37 @@ class DiffRec(TableModel):
         draws = self._sample(conditioned, len(batch.targets), num_seeds)
         draws = draws.view(-1, len(conditioned.back), self.config.hidden_size)
         return draws[:, conditioned.back == 0]
+
+    @property
+    def has_diffusion(self) -> bool:
+        """Whether there is noise to take away; the controls with a mask or zeros have none."""
+        return self.config.target_input in ("noised", "pure_noise")
+
+    def denoising(self, batch: RaggedBatch, seed: int, num_inference_steps: int) -> list[Denoised]:
+        """Algorithm 2 for one seed's noise, looked at on its way: so many evenly spaced steps, from N downwards.
+
+        Raises ValueError for a number of steps outside 1..N.
+        """
+        conditioned = self.denoiser.condition(batch, self.table)
+        of_targets, places = conditioned.back == 0, int(conditioned.back.max()) + 1
+        passed: list[Denoised] = []
+
+        def noise(step: int) -> Tensor:
+            drawn = noise_of_seed(seed, step, places, self.config.hidden_size).to(conditioned.back.device)
+            return drawn[conditioned.back] * self.config.noise_std
+
+        def denoise(hn: Tensor, step: int) -> Tensor:
+            steps = torch.full((len(batch.targets),), step, device=hn.device)
+            h0_hat = conditioned.denoise(hn, steps)
+            passed.append(Denoised(step, hn[of_targets], h0_hat[of_targets]))
+            return h0_hat
+
+        variance = self.config.variance
+        start = noise(START)
+        sample_ancestral(
+            denoise, self.process, start, num_inference_steps=num_inference_steps, variance=variance, noise=noise
+        )
+        return passed
 
     def _sample(self, conditioned: Conditioned, count: int, num_seeds: int) -> Float[Tensor, "SP D"]:
         """From pure noise at step N to the predicted h_0, of all seeds one after another; all in one call of f."""

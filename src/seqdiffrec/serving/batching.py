@@ -1,0 +1,144 @@
+"""One worker thread for one kind of work: it takes all that has come in meanwhile, and does it together.
+
+A lone request is begun at once. While the worker is busy requests gather, and the next round takes them all, so that
+batches grow with the load by themselves and nothing ever waits for company.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# How much a new round weighs in the mean time of a task.
+WEIGHT = 0.1
+# So many may wait however slow it went lately, so that a single slow round refuses nobody.
+ALWAYS = 8
+
+
+class Overloaded(Exception):
+    """There is more to do than can be done in time. retry_after: seconds, whole ones, until it is worth another try."""
+
+    def __init__(self, why: str, retry_after: int = 1):
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+@dataclass
+class _Waiting(Generic[Task, Result]):
+    task: Task
+    answer: Future[Result]
+
+
+class Worker(Generic[Task, Result]):
+    """A thread that does tasks in rounds.
+
+    work: does a round of tasks in the thread, and returns a result or an exception for each.
+    most: tasks of one round.
+    longest_wait: seconds that a task may have before it; one that would wait longer is refused at once.
+    time_limit: seconds after which the caller is told that it took too long.
+    observe: told the number of tasks and the seconds of each round.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Task]], Sequence[Result | Exception]],
+        *,
+        most: int,
+        longest_wait: float,
+        time_limit: float,
+        observe: Callable[[int, float], None] = lambda count, seconds: None,
+    ):
+        self.name, self._work, self._observe = name, work, observe
+        self._most, self._longest_wait, self._time_limit = most, longest_wait, time_limit
+        self._waiting: deque[_Waiting[Task, Result]] = deque()
+        self._changed = threading.Condition()
+        self._busy, self._closed = 0, False
+        self.seconds_each = 0.0  # measured; 0 until the first round is done
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Tasks that have not been begun."""
+        return len(self._waiting)
+
+    def refusal(self) -> str | None:
+        """Why no task is taken now, or None. How long a task would wait is known from how long those before took."""
+        if self._closed:
+            return "the service is shutting down"
+        if len(self._waiting) >= ALWAYS and (len(self._waiting) + self._busy) * self.seconds_each > self._longest_wait:
+            return "there are more requests than the service can answer in time"
+        return None
+
+    def submit(self, task: Task) -> Future[Result]:
+        """Queue a task. Raises Overloaded where it would have to wait too long."""
+        with self._changed:
+            why = self.refusal()
+            if why is not None:
+                raise Overloaded(why)
+            waiting = _Waiting[Task, Result](task, Future())
+            self._waiting.append(waiting)
+            self._changed.notify()
+            return waiting.answer
+
+    def ask(self, task: Task) -> Awaitable[Result]:
+        """Do a task, from the event loop. Raises Overloaded where it would wait, or took, too long."""
+        return self._await(self.submit(task))
+
+    async def _await(self, answer: Future[Result]) -> Result:
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), self._time_limit)
+        except TimeoutError as error:
+            raise Overloaded(f"no answer within {self._time_limit:g} seconds") from error
+
+    def close(self) -> None:
+        """Finish what is queued, then stop. Nothing new is taken from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._next_round()) is not None:
+            started = time.perf_counter()
+            try:
+                results = self._work([waiting.task for waiting in batch])
+                assert len(results) == len(batch)
+            except Exception as error:  # whatever it is, each caller is told
+                results = [error] * len(batch)
+            seconds = time.perf_counter() - started
+            for waiting, result in zip(batch, results, strict=True):
+                if isinstance(result, Exception):
+                    waiting.answer.set_exception(result)
+                else:
+                    waiting.answer.set_result(result)
+            if not all(isinstance(result, Exception) for result in results):  # a failure says nothing of the pace
+                each = seconds / len(batch)
+                self.seconds_each += (each - self.seconds_each) * (WEIGHT if self.seconds_each else 1)
+            self._observe(len(batch), seconds)
+
+    def _next_round(self) -> list[_Waiting[Task, Result]] | None:
+        """What has gathered, without those whose callers have gone; None when closed and all is done."""
+        with self._changed:
+            self._busy = 0
+            while True:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                batch: list[_Waiting[Task, Result]] = []
+                while self._waiting and len(batch) < self._most:
+                    waiting = self._waiting.popleft()
+                    if waiting.answer.set_running_or_notify_cancel():
+                        batch.append(waiting)
+                if batch:
+                    self._busy = len(batch)
+                    return batch
+                if self._closed and not self._waiting:
+                    return None

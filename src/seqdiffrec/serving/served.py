@@ -1,0 +1,192 @@
+"""A loaded run as the service asks it: ids looked up in constant time, many questions answered in one pass."""
+
+import logging
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from seqdiffrec.data import Sequences
+from seqdiffrec.inference import Recommender, load
+from seqdiffrec.inference.ranking import Lists as RankedItems, top_items, top_items_each_seed
+from seqdiffrec.serving.schemas import Listed, Model, Skipped, text_of
+from seqdiffrec.training import RunError
+
+log = logging.getLogger("seqdiffrec.serving")
+
+NO_ITEMS = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True)
+class How:
+    """What kind of list is wanted. Questions with the same are answered together.
+
+    excluded, only: item indices in rising order; ``only`` None allows all.
+    """
+
+    k: int
+    filter_viewed: bool = True
+    seeds: int | None = None
+    picks: bool = False
+    excluded: tuple[int, ...] = ()
+    only: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A history of known items, int32 (n,), oldest first, and what is wanted."""
+
+    model: "ServedModel"
+    history: NDArray[np.int32]
+    how: How
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """The list of a question, and those of each noise draw where they were asked for."""
+
+    best: list[Listed]
+    picks: list[list[Listed]] | None
+
+
+class ServedModel:
+    """A run that has been loaded and checked. Raises RunError where it is broken."""
+
+    def __init__(self, run: Path):
+        self.recommender: Recommender = load(run)
+        folder = self.recommender.run
+        assert folder is not None
+        digest = folder.record["files"][folder.record["weights"]]["sha256"]
+        self.identity = Model(run=run.resolve().name, model=self.recommender.model_name, hash=digest)
+        vocabulary = self.recommender.vocabulary
+        self.ids: list[Any] = plain(vocabulary["item_id"])
+        self.titles: list[str | None] = vocabulary["title"].to_list()
+        self._columns = places(self.ids)
+        self._users = places(self.user_ids)
+
+    @cached_property
+    def user_ids(self) -> list[Any]:
+        """The users of the log, in the corpus's order; none where the run no longer has its corpus."""
+        try:
+            return plain(self.recommender.corpus.user_ids)
+        except RunError as error:
+            log.warning("%s", error)
+            return []
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue."""
+        return len(self.ids)
+
+    def item_index(self, item: int | str) -> int | None:
+        """The index of an item, from 1; None where the model does not know it."""
+        column = self._columns.get(text_of(item))
+        return None if column is None else column + 1
+
+    def look_up(self, items: Iterable[int | str]) -> tuple[NDArray[np.int32], Skipped]:
+        """The indices of items, in their order, and those that the model does not know."""
+        found, unknown = list[int](), list[int | str]()
+        for item in items:
+            column = self._columns.get(text_of(item))
+            if column is None:
+                unknown.append(item)
+            else:
+                found.append(column + 1)
+        return np.array(found, dtype=np.int32), Skipped(count=len(unknown), first=unknown[:10])
+
+    def logged(self, user: int | str) -> NDArray[np.int32]:
+        """The item indices that the log has of a user, oldest first; none for a user whom it has not."""
+        row = self._users.get(text_of(user))
+        return NO_ITEMS if row is None else self.recommender.corpus.sequences()[row]
+
+    def answer(self, histories: Sequence[NDArray[np.int32]], how: How) -> list[Lists]:
+        """The lists after some histories, all of one kind, in one pass of the model (in another one for the picks)."""
+        lengths = np.array([len(history) for history in histories], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        asked = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
+        of = self.recommender.model, asked, min(how.k, self.num_items), self._allowed(how)
+        kind: dict[str, Any] = {"filter_viewed": how.filter_viewed, "num_seeds": how.seeds}
+        best = self._by_row(top_items(*of, **kind), len(histories))
+        if not how.picks:
+            return [Lists(one, None) for one in best]
+        draws = self.recommender.model.num_draws(how.seeds)
+        picks = self._by_row(top_items_each_seed(*of, **kind), draws * len(histories))
+        return [Lists(one, picks[draws * place : draws * (place + 1)]) for place, one in enumerate(best)]
+
+    def listed(self, item: int, score: float, rank: int) -> Listed:
+        """A place of a list; item is the index, from 1."""
+        return Listed.model_construct(item_id=self.ids[item - 1], title=self.titles[item - 1], score=score, rank=rank)
+
+    def similar(self, item: int, k: int) -> list[Listed]:
+        """The k items that are most like one, by its index."""
+        frame = self.recommender.similar_items([self.ids[item - 1]], min(k, self.num_items))
+        titles = frame["title"] if "title" in frame.columns else [None] * len(frame)
+        rows = zip(plain(frame["item_id"]), titles, frame["score"], frame["rank"], strict=True)
+        return [Listed(item_id=one, title=title, score=score, rank=rank) for one, title, score, rank in rows]
+
+    def check(self) -> None:
+        """Ask for three lists, of which none may hold anything but items once and probabilities.
+
+        Raises RunError. Hashes, shapes and finite weights have been checked when the run was loaded.
+        """
+        size = min(10, self.num_items)
+        histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
+        for lists in self.answer(histories, How(k=size, filter_viewed=False, picks=True)):
+            for one in [lists.best, *(lists.picks or [])]:
+                items, scores = [place.item_id for place in one], [place.score for place in one]
+                if len(set(items)) != size or not all(0 <= score <= 1 + 1e-3 for score in scores):
+                    raise RunError(f"{self.identity.run}: a test request got {scores[:3]} ... for probabilities")
+
+    def _by_row(self, found: RankedItems, count: int) -> list[list[Listed]]:
+        lists: list[list[Listed]] = [[] for _ in range(count)]
+        for row, item, score in zip(*found, strict=True):
+            lists[row].append(self.listed(item, score, len(lists[row]) + 1))
+        return lists
+
+    def _allowed(self, how: How) -> torch.Tensor:
+        allowed = torch.ones(self.num_items, dtype=torch.bool)
+        if how.only is not None:
+            allowed[:] = False
+            allowed[torch.tensor(how.only, dtype=torch.int64) - 1] = True
+        if how.excluded:
+            allowed[torch.tensor(how.excluded, dtype=torch.int64) - 1] = False
+        return allowed
+
+
+def answer_all(questions: Sequence[Question]) -> list[Lists | Exception]:
+    """Answer questions, those of one kind to one model together."""
+    answers: list[Lists | Exception] = [RuntimeError("not answered")] * len(questions)
+    kinds: dict[Hashable, list[int]] = {}
+    for place, question in enumerate(questions):
+        kinds.setdefault((id(question.model), question.how), []).append(place)
+    for members in kinds.values():
+        first = questions[members[0]]
+        try:
+            found: list[Lists] | list[Exception] = first.model.answer(
+                [questions[place].history for place in members], first.how
+            )
+        except Exception as error:  # of this kind; the others are answered
+            found = [error] * len(members)
+        for place, one in zip(members, found, strict=True):
+            answers[place] = one
+    return answers
+
+
+def plain(ids: pl.Series) -> list[Any]:
+    """Ids as JSON can hold them: numbers and texts as they are, whole floats as whole numbers, the rest as texts."""
+    if ids.dtype.is_float() and bool((ids == ids.round()).all()):
+        return [int(one) for one in ids.to_list()]
+    if ids.dtype.is_numeric():
+        return ids.to_list()
+    return ids.cast(pl.String).to_list()
+
+
+def places(ids: list[Any]) -> dict[str, int]:
+    """Where each id stands, by its text."""
+    return {str(one): place for place, one in enumerate(ids)}

@@ -1,0 +1,184 @@
+"""The service behind the routes: the model that serves, the store, and a worker for each kind of work."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+
+from seqdiffrec.data.errors import DataError
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.serving.batching import Worker
+from seqdiffrec.serving.history import Event, Forget, HistoryStore, Stored
+from seqdiffrec.serving.metrics import Metrics
+from seqdiffrec.serving.problems import ProblemError
+from seqdiffrec.serving.schemas import MOST_ITEMS, MOST_PICKS, Model, RecommendationRequest, Skipped, text_of
+from seqdiffrec.serving.served import NO_ITEMS, How, Lists, Question, ServedModel, answer_all
+from seqdiffrec.training import RunError
+
+log = logging.getLogger("seqdiffrec.serving")
+
+Returned = TypeVar("Returned")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes on.
+
+    longest_wait: seconds that a request may have to wait before it is begun; more are refused at once (503).
+    time_limit: seconds after which an answer is given up.
+    most_together: requests that the model answers in one pass, and events that are written in one transaction.
+    """
+
+    longest_wait: float = 0.1
+    time_limit: float = 5.0
+    most_together: int = 32
+
+
+class Service:
+    """All that a request needs. `close` ends it.
+
+    Raises RunError where the run is broken, DataError where the store cannot be opened.
+    """
+
+    def __init__(self, run: Path, store: str | Path, limits: Limits):
+        self.metrics, self.closing, self._run = Metrics(), False, run
+        self.model = self._load()
+        self._store = HistoryStore(store, MOST_ITEMS)
+        self.store_shown = self._store.database.shown
+        self._reloading = asyncio.Lock()
+        self._asked: Worker[Question | Callable[[], Any], Any] = self._worker("model", _work, limits)
+        self._read: Worker[str, Stored] = self._worker("reads", self._store.of_users, limits)
+        self._write: Worker[Event | Forget, bool] = self._worker("writes", self._store.write, limits)
+
+    async def recommend(self, asked: RecommendationRequest) -> tuple[ServedModel, int, Skipped, Lists]:
+        """The model that answered, how many known items the answer rests on, what was skipped, and the lists."""
+        model = self.model  # from here to the answer the same one, whatever is loaded meanwhile
+        if asked.user_id is None:
+            history, skipped = model.look_up(asked.history or [])
+        else:
+            history, skipped = self._history(model, asked.user_id, await self.stored(asked.user_id))
+        excluded, not_excluded = model.look_up(asked.exclude_items)
+        only, not_only = model.look_up(asked.items_to_recommend or [])
+        how = How(
+            k=asked.k,
+            filter_viewed=asked.filter_viewed,
+            seeds=asked.seeds,
+            picks=asked.picks,
+            excluded=tuple(np.unique(excluded).tolist()),
+            only=None if asked.items_to_recommend is None else tuple(np.unique(only).tolist()),
+        )
+        if asked.picks and model.recommender.model.num_draws(asked.seeds) * asked.k > MOST_PICKS:
+            raise ProblemError(422, f"the lists of all draws may have {MOST_PICKS:,} places together: lower seeds or k")
+        lists = cast(Lists, await self._asked.ask(Question(model, history, how)))
+        unknown = [skipped, not_excluded, not_only]
+        first = [item for one in unknown for item in one.first][:10]
+        return model, len(history), Skipped(count=sum(one.count for one in unknown), first=first), lists
+
+    async def compute(self, work: Callable[[], Returned]) -> Returned:
+        """Let the model's worker do something between two rounds; what it raises is raised. Raises Overloaded."""
+        return cast(Returned, await self._asked.ask(work))
+
+    async def stored(self, user: int | str) -> Stored:
+        """What the store knows of a user. Raises StoreUnavailable, Overloaded."""
+        return await self._read.ask(text_of(user))
+
+    async def change(self, change: Event | Forget) -> bool:
+        """Write an event, or forget a user; True where that was new. Raises KeyTaken, StoreUnavailable, Overloaded."""
+        new = await self._write.ask(change)
+        if new and isinstance(change, Event):
+            self.metrics.events.inc()
+        return new
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable where the store cannot be read, Overloaded where that takes too long."""
+        await self.stored("")
+
+    async def reload(self) -> tuple[Model, Model]:
+        """Load what lies in the run's folder now, check it, and let it serve; the model before, and the new one.
+
+        The old one serves meanwhile, and stays where the new one is refused (ProblemError).
+        """
+        if self._reloading.locked():
+            raise ProblemError(409, "a model is being loaded already")
+        async with self._reloading:
+            before = self.model.identity
+            try:
+                self.model = await asyncio.to_thread(self._load)
+            except (RunError, DataError, SettingError, OSError) as error:
+                self.metrics.reloads.labels("refused").inc()
+                log.warning("a new model was refused: %s", error)
+                raise ProblemError(409, f"the new model is refused, the old one stays: {error}") from error
+            self.metrics.reloads.labels("loaded").inc()
+            return before, self.model.identity
+
+    def full(self, path: str) -> str | None:
+        """Why requests to a path would be refused now, before they are read; None where they are let in."""
+        worker = {"/v1/recommendations": self._asked, "/v1/events": self._write}.get(path)
+        return None if worker is None else worker.refusal()
+
+    def figures(self) -> tuple[bytes, str]:
+        """The metrics as text, and its media type."""
+        for worker in (self._asked, self._read, self._write):
+            self.metrics.queued.labels(worker.name).set(worker.queued)
+        return self.metrics.shown()
+
+    def close(self) -> None:
+        """Answer what is under way, then let go of everything."""
+        self.closing = True
+        for worker in (self._asked, self._read, self._write):
+            worker.close()
+        self._store.close()
+
+    def _load(self) -> ServedModel:
+        loaded = ServedModel(self._run)
+        loaded.check()
+        self.metrics.model.clear()
+        self.metrics.model.labels(**loaded.identity.model_dump()).set(1)
+        return loaded
+
+    def _history(self, model: ServedModel, user: int | str, stored: Stored) -> tuple[NDArray[np.int32], Skipped]:
+        """The newest items of a user, in the log and then by events."""
+        logged = NO_ITEMS if stored.log_forgotten else model.logged(user)
+        taken, skipped = model.look_up(stored.items)
+        return np.concatenate([logged, taken])[-MOST_ITEMS:], skipped
+
+    def _worker(self, name: str, work: Callable[[Sequence[Any]], Sequence[Any]], limits: Limits) -> Worker[Any, Any]:
+        def observe(count: int, seconds: float) -> None:
+            self.metrics.together.labels(name).observe(count)
+            self.metrics.work.labels(name).inc(seconds)
+
+        return Worker(
+            name,
+            work,
+            most=limits.most_together,
+            longest_wait=limits.longest_wait,
+            time_limit=limits.time_limit,
+            observe=observe,
+        )
+
+
+def _work(tasks: Sequence[Question | Callable[[], Any]]) -> list[Any]:
+    """Answer all questions together, and do what else was asked one by one."""
+    answers = iter(answer_all([task for task in tasks if isinstance(task, Question)]))
+    return [next(answers) if isinstance(task, Question) else _tried(task) for task in tasks]
+
+
+def _tried(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:  # raised where it is awaited
+        return error
+
+
+def _service_of(request: Request) -> Service:
+    return request.app.state.service
+
+
+ServiceDep = Annotated[Service, Depends(_service_of)]
+"""The service, as a parameter of a route."""
