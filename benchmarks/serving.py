@@ -31,6 +31,8 @@ PARTS = ("load", "reload", "overload", "memory", "kill")
 # Rates that are asked for, of ten seeds and of one.
 RATES = {10: 150.0, 1: 300.0}
 TOP, CALLERS = 10, 32
+# Acknowledged in a round before it ends.
+LEAST_EVENTS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +149,10 @@ async def _kill(options: argparse.Namespace, folder: Path, users: list[int]) -> 
                             return
 
                 writers = [asyncio.create_task(write()) for _ in range(8)]
+                before = len(acknowledged)
                 await asyncio.sleep(float(rng.uniform(0.05, 0.5)))
+                while len(acknowledged) < before + LEAST_EVENTS and served.process.poll() is None:
+                    await asyncio.sleep(0.01)
                 served.process.send_signal(signal.SIGKILL)
                 over.set()
                 await asyncio.gather(*writers)
