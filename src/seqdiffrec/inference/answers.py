@@ -290,7 +290,7 @@ class Answers:
 
     def _given(self, frame: pl.DataFrame, *asked: object) -> Any:
         """The frame in the kind that was asked with, or else in that of the log."""
-        kinds = [kind for kind in map(kind_of, asked) if kind is not None]
+        kinds: list[FrameKind] = [kind for one in asked if (kind := kind_of(one)) is not None]
         return as_kind(frame, kinds[0] if kinds else self.output)
 
     def _asked(
