@@ -90,9 +90,11 @@ def test_a_refit_goes_the_way_of_the_trial_and_ends_at_its_best_epoch(tmp_path: 
     data = dataset(users=20)
     settings = {"hidden_size": 8, "num_layers": 1, "max_length": 8, "epochs": 5, "batch_size": 64, "decay": "cosine"}
     trial = Trial("sasrec", settings | {"device": "cpu", "precision": "float32"})
-    refit(Contender(trial, Path(), 0.1, 2, 0.0), data, tmp_path / "again", {})
+    SASRec(**trial.settings | {"epochs": 1}).fit(data, out=tmp_path / "trial", reporter=Reporter())
+    RunFolder.open(tmp_path / "trial").save_temperature({"value": 1.5})
+    refit(Contender(trial, tmp_path / "trial", 0.1, 2, 0.0), data, tmp_path / "again", {})
     run = load(tmp_path / "again")
-    assert run.run is not None and run.run.record["status"] == "finished" and run.state.epoch == 2
+    assert run.temperature == 1.5 and run.run is not None and run.run.record["status"] == "finished" and run.state.epoch == 2
     second: dict[str, Any] = {}
 
     class Keep(Reporter):

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, history_batch, window_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import STOSA, STOSAConfig, stosa as module
-from seqdiffrec.models.item_table import SEEN_BIAS_SCALE
 from seqdiffrec.models.stosa import centred_root
 
 T, ITEMS, SIZE = 6, 9, 8
@@ -136,17 +135,6 @@ def test_the_loss_is_bpr_over_distances_and_the_regulariser(monkeypatch, setting
     assert loss.total.item() == loss.parts["loss"]
 
 
-def test_what_is_added_to_scores_is_taken_off_distances():
-    """Histories 1; 1 2; 1 2 1. Of the second target and negative both were taken, of the third the negative alone."""
-    batch, model = batch_of([1, 2, 1, 3]), make(seen_bias=True)
-    state, negatives = model.represent(batch, 1)[0], torch.tensor([[8], [2], [2]])
-    plain = model.table.distances(state, batch, negatives)
-    torch.nn.init.constant_(model.table.seen_bias, 0.1)
-    moved = model.table.distances(state, batch, negatives)
-    torch.testing.assert_close(moved[:2], plain[:2])
-    torch.testing.assert_close(moved[2] - plain[2], torch.tensor([0.0, 0.0, 0.1 * SEEN_BIAS_SCALE]))
-
-
 def test_the_full_loss_is_a_softmax_over_minus_the_distances():
     batch, model = batch_of([9, 8, 7, 6, 5]), make(loss="full")
     expected = [
@@ -205,7 +193,11 @@ def test_what_starts_as_published():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"hidden_size": 10, "num_heads": 4}, "multiple of num_heads"), ({"label_smoothing": 0.1}, "needs loss = full")],
+    [
+        ({"hidden_size": 10, "num_heads": 4}, "multiple of num_heads"),
+        ({"label_smoothing": 0.1}, "label_smoothing = 0.1 needs loss = full"),
+        ({"seen_bias": True}, "seen_bias = True needs loss = full"),
+    ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -8,18 +8,22 @@ import numpy as np
 
 from seqdiffrec.data import Dataset
 from seqdiffrec.fitting.race import Contender, Enough, train
-from seqdiffrec.training import EpochRow, TerminalReporter, TrainingState
+from seqdiffrec.training import EpochRow, RunFolder, TerminalReporter, TrainingState
 
 
 def refit(chosen: Contender, data: Dataset, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Train the chosen trial on all actions, into `folder`, for as many epochs as its best one had.
 
-    The learning rate falls as it did in the trial, which may have gone on for longer.
+    The learning rate falls as it did in the trial, which may have gone on for longer. The trial's temperature is kept:
+    there are no cases left to fit one.
 
     Returns what fit.json says of it: epochs, actions and seconds.
     """
     started = time.monotonic()
     train(chosen.trial, data.whole(), folder, _UpTo(chosen.epoch), facts)
+    fitted = RunFolder.open(chosen.run).record.get("temperature")
+    if fitted is not None:
+        RunFolder.open(folder).save_temperature(fitted)
     return {
         "epochs": chosen.epoch,
         "actions": data.corpus.num_actions,

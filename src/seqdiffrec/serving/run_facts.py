@@ -92,7 +92,7 @@ def _segments(fitted: dict[str, Any]) -> list[Segment]:
                 for metric, interval in one[protocol].items()
             ],
         )
-        for one in fitted.get("segments", [])
+        for one in fitted.get("quality", {}).get("segments", [])
     ]
 
 

@@ -77,7 +77,7 @@ def test_what_fit_compared_is_told_with_intervals(run, tmp_path) -> None:
     fitted = {"k": 10, "protocol": "seen_kept", "systems": [system, system | {"model": "popularity", "told": ""}]}
     figures = {"HR@10": {"value": 0.5, "low": 0.4, "high": 0.6}}
     part = {"segment": "rare", "told": "rare items", "users": 9, "seen_kept": figures, "seen_removed": figures}
-    fitted["segments"] = [part]
+    fitted["quality"] = {"segments": [part]}
     (copy / "fit.json").write_text(json.dumps(fitted))
     facts = client_of(copy, tmp_path).get("/v1/page/run").json()
     (part,), (first, second) = facts["segments"], facts["compared"]
