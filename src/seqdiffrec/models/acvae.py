@@ -15,7 +15,7 @@ each a mean over targets. T has a value for each number of z, the mean of which 
 This follows the authors' code (github.com/ACVAE/ACVAE-PyTorch). ``convolution`` is the ``causal`` one that its training
 script names, or the vertical and horizontal one (``crossed``) that stands beside it. Differs from it in:
 
-- One optimiser, with one rate, takes all steps at once (docs/adr/0013): there the network has AdamW, and plain gradient
+- One optimiser, with one rate, takes all steps at once (docs/adr/0012): there the network has AdamW, and plain gradient
   descent with smaller rates moves both adversaries, and the encoder a second time.
 - Without noise at inference, where theirs draws anew; no item is drawn as a prior for the logarithm's sake (1e-9).
 - z' is the z at the same place of the sequence that comes next in length; there it is the next in the batch, with what

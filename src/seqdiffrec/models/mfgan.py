@@ -7,7 +7,7 @@ generator G learns by policy gradient, grad E[Q] = E over a from G of Q grad log
 
 The phases follow one another by how many targets have been trained, counted in epochs: the generator alone by
 likelihood, the discriminators alone, then generator and discriminators in turn. In each phase only one side has
-gradients, so that the one optimiser is as good as one for each side (docs/adr/0013).
+gradients, so that the one optimiser is as good as one for each side (docs/adr/0012).
 
 Factors: the ``item`` itself; its ``popularity``, in buckets of as many items each; its ``recency``, in such buckets
 too: where in people's sequences it stands on the mean, since what is new stands late; its ``categories``, where the
