@@ -47,9 +47,11 @@ def recommend(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What comes next. Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5
+    """What comes next.
 
     With --user 196 --recent 50 181 a user's history goes on; with --steps 5 the next five come one after another.
+
+    Example: seqdiffrec recommend runs/mine --history 50 181 172 -k 5
     """
     whom = _whom(more, user, history, recent)
     alone = each_seed or steps is not None

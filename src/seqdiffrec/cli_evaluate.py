@@ -55,9 +55,11 @@ def evaluate(
     data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Full-ranking metrics, for whom, and of lists. Example: seqdiffrec evaluate runs/mine --segments --lists
+    """Full-ranking metrics, for whom, and of lists.
 
     Segments and lists take the second cutoff (10), or the only one.
+
+    Example: seqdiffrec evaluate runs/mine --segments --lists
     """
     if ranks is not None:
         _check_ranks_path(ranks)

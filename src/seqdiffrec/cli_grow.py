@@ -31,9 +31,11 @@ def add_items(
     items: Items = None,
     as_json: AsJson = False,
 ) -> None:
-    """Items that the log lacks. Example: seqdiffrec add-items runs/mine --new 9001 --like 50 --like 181 --out runs/more
+    """Items that the log lacks.
 
     With --items every item of the table that is new is made of those that share most categories with it.
+
+    Example: seqdiffrec add-items runs/mine --new 9001 --like 50 --like 181 --out runs/more
     """
     refuse_existing(out)
     if (new is None) != (like is None):

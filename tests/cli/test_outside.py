@@ -32,7 +32,10 @@ def test_version():
 
 
 def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):
-    code = "import seqdiffrec.cli as cli\ndef load(run): raise RuntimeError('our fault')\ncli.load = load\ncli.main()"
+    code = (
+        "import seqdiffrec.cli as cli\nfrom seqdiffrec import cli_evaluate\n"
+        "def load(run): raise RuntimeError('our fault')\ncli_evaluate.load = load\ncli.main()"
+    )
     broken = run("evaluate", finished["diffrec"], code=code)
     assert (broken.returncode, broken.stdout) == (1, "")
     assert "Traceback" in broken.stderr and broken.stderr.endswith("RuntimeError: our fault\n")
