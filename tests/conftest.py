@@ -1,6 +1,11 @@
-"""For all tests: one torch thread a process, the same hypothesis examples on every run, a hook into training."""
+"""For all tests: one torch thread, the same hypothesis examples on every run, a hook into training, a PostgreSQL."""
 
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,3 +39,59 @@ def at_step(monkeypatch) -> Callable[[int, Callable[[], None]], None]:
         monkeypatch.setattr(TerminalReporter, "step", count)
 
     return arrange
+
+
+def binaries() -> Path | None:
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return places[-1] if places and (places[-1] / "initdb").exists() else None
+
+
+class Server:
+    """A PostgreSQL of its own, reached through a socket in its folder, so that no port is taken."""
+
+    def __init__(self, bin: Path, folder: Path):
+        self.bin, self.folder = bin, folder
+        # PostgreSQL does not run as root.
+        self.who = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+        if self.who:
+            shutil.chown(folder, "nobody", "nogroup")
+        self.run("initdb", "-D", "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://tester@/postgres?host={self.folder}"
+
+    def run(self, name: str, *words: str) -> None:
+        subprocess.run(
+            [str(self.bin / name), *words],
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            **self.who,
+        )
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        self.run("pg_ctl", "start", "-D", "data", "-w", "-l", "log.txt", "-o", options)
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "stop", "-D", "data", "-m", "immediate", "-w")
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[Server]:
+    """A server for the tests of one file, which may stop and start it."""
+    bin = binaries()
+    if bin is None:
+        needed = os.environ.get("SEQDIFFREC_TEST_POSTGRES") == "required"
+        (pytest.fail if needed else pytest.skip)("PostgreSQL's initdb is not on this machine (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
+    server = Server(bin, folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)

@@ -12,9 +12,13 @@ from seqdiffrec.data.prepare import prepare
 actions = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 30)), min_size=1, max_size=40)
 
 
+def checked(frame: pl.DataFrame, name: str) -> Interactions:
+    return Interactions(frame, name, lambda row: f"{name}, row {row}")
+
+
 def log(rows: list[tuple], *, timed: bool = True, name: str = "log") -> Interactions:
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    return Interactions(frame if timed else frame.drop("timestamp"), name)
+    return checked(frame if timed else frame.drop("timestamp"), name)
 
 
 def base(rows: list[tuple], **how: object) -> Corpus:
@@ -80,13 +84,13 @@ def test_actions_that_are_there_already_are_counted(caplog):
 
 def test_ids_of_other_types():
     texts = prepare(
-        Interactions(pl.DataFrame({"user_id": ["a", "a", "a", "b"], "item_id": ["1", "x", "1", "x"]}), "t"), name="t"
+        checked(pl.DataFrame({"user_id": ["a", "a", "a", "b"], "item_id": ["1", "x", "1", "x"]}), "t"), name="t"
     )
-    found = longer(texts, Interactions(pl.DataFrame({"user_id": ["a", "c"], "item_id": [1, 2]}), "new"))
+    found = longer(texts, checked(pl.DataFrame({"user_id": ["a", "c"], "item_id": [1, 2]}), "new"))
     assert found.corpus.item_ids.to_list() == ["1", "x", "2"] and histories(found.corpus)["a"][-1][0] == "1"
     numbers = base([(0, 2, 9)], timed=False)
     with pytest.raises(DataError, match=r"new items \['x'\] are not of type Int64"):
-        longer(numbers, Interactions(pl.DataFrame({"user_id": [0], "item_id": ["x"]}), "new"))
+        longer(numbers, checked(pl.DataFrame({"user_id": [0], "item_id": ["x"]}), "new"))
 
 
 def test_times_that_cannot_be_of_the_log():

@@ -116,6 +116,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
     (tmp_path / "items.txt").write_text("1 2 3\n")
     with pytest.raises(DataError, match=r"items\.txt: a table of items has columns"):
         read_items(tmp_path / "items.txt")
+    (tmp_path / "items.json").write_text("[]\n")
     with pytest.raises(DataError, match=r"the ending '\.json' is not known; rename the file to one of \.csv"):
         read_items(tmp_path / "items.json")
     with pytest.raises(DataError, match="is not a frame"):

@@ -2,12 +2,8 @@
 
 import contextlib
 import math
-import os
-import shutil
 import sqlite3
-import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,61 +44,11 @@ def sqlite(tmp_path) -> Path:
     return path
 
 
-def binaries() -> Path | None:
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return places[-1] if places and (places[-1] / "initdb").exists() else None
-
-
-class Server:
-    """A PostgreSQL of its own, reached through a socket in its folder, so that no port is taken."""
-
-    def __init__(self, bin: Path, folder: Path):
-        self.bin, self.folder = bin, folder
-        # PostgreSQL does not run as root.
-        self.who = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
-        if self.who:
-            shutil.chown(folder, "nobody", "nogroup")
-        self.run("initdb", "-D", "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://tester@/postgres?host={self.folder}"
-
-    def run(self, name: str, *words: str) -> None:
-        subprocess.run(
-            [str(self.bin / name), *words],
-            cwd=self.folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=60,
-            **self.who,
-        )
-
-    def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
-        self.run("pg_ctl", "start", "-D", "data", "-w", "-l", "log.txt", "-o", options)
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "-D", "data", "-m", "immediate", "-w")
-
-
 @pytest.fixture(scope="module")
-def postgres():
-    bin = binaries()
-    if bin is None:
-        needed = os.environ.get("SEQDIFFREC_TEST_POSTGRES") == "required"
-        (pytest.fail if needed else pytest.skip)("PostgreSQL's initdb is not on this machine (Debian: postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
-    server = Server(bin, folder)
-    try:
-        with psycopg.connect(server.url) as connection:
-            fill(connection, "%s")
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+def postgres(postgres_server):
+    with psycopg.connect(postgres_server.url) as connection:
+        fill(connection, "%s")
+    return postgres_server
 
 
 # What can be read.

@@ -94,7 +94,12 @@ def test_a_refit_goes_the_way_of_the_trial_and_ends_at_its_best_epoch(tmp_path: 
     RunFolder.open(tmp_path / "trial").save_temperature({"value": 1.5})
     refit(Contender(trial, tmp_path / "trial", 0.1, 2, 0.0), data, tmp_path / "again", {})
     run = load(tmp_path / "again")
-    assert run.temperature == 1.5 and run.run is not None and run.run.record["status"] == "finished" and run.state.epoch == 2
+    assert (
+        run.temperature == 1.5
+        and run.run is not None
+        and run.run.record["status"] == "finished"
+        and run.state.epoch == 2
+    )
     second: dict[str, Any] = {}
 
     class Keep(Reporter):

@@ -1,9 +1,7 @@
-"""A small run to serve, in memory or by a process of its own, and a PostgreSQL to throw away."""
+"""A small run to serve, in memory or by a process of its own."""
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +21,6 @@ from seqdiffrec.training import Reporter
 
 SETTINGS = {"epochs": 1, "batch_size": 64, "max_length": 6, "hidden_size": 8, "num_layers": 1, "num_steps": 10}
 SETTINGS |= {"num_seeds": 3, "attention": "shared_history", "embedding_std": 0.5, "weight_std": 0.5}
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 LOCAL = "http://127.0.0.1"
 
 
@@ -95,34 +92,10 @@ def process(run: Path, store: object, *words: str) -> Iterator[tuple[subprocess.
             started.kill()
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[str]:
-    """The URL of a server that ends with the tests; skipped where Debian's PostgreSQL is not installed."""
-    if not POSTGRES:
-        pytest.skip("PostgreSQL is not installed")
-    folder, binaries = tmp_path_factory.mktemp("postgres"), POSTGRES[-1]
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # the server refuses to run as root
-        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
-        for parent in [folder, *folder.parents][:3]:
-            parent.chmod(0o755)
-        shutil.chown(folder, "postgres", "postgres")
-    options = ["-U", "seqdiffrec", "--auth=trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run([binaries / "initdb", "-D", folder / "data", *options], check=True, capture_output=True, **as_user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-c", "fsync=off"]
-    with (folder / "log").open("w") as told, subprocess.Popen(server, stdout=told, stderr=told, **as_user) as started:
-        try:
-            ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-            deadline = time.monotonic() + 60
-            while subprocess.run(ready, capture_output=True).returncode:
-                assert started.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
-            yield f"postgresql://seqdiffrec@127.0.0.1:{port}/postgres"
-        finally:
-            started.send_signal(signal.SIGQUIT)  # at once
+@pytest.fixture(scope="module")
+def postgres(postgres_server) -> str:
+    """The URL of a PostgreSQL to throw away."""
+    return postgres_server.url
 
 
 def ask(client: TestClient, **body: Any) -> Any:

@@ -286,7 +286,8 @@ class Answers:
         if vocabulary is None:
             assert corpus is not None
             vocabulary = corpus.vocabulary()
-        self._model, self._corpus, self._vocabulary, self._index = model, corpus, vocabulary, None
+        self._model, self._corpus, self._vocabulary = model, corpus, vocabulary
+        self._index = self.temperature = None
 
     def _given(self, frame: pl.DataFrame, *asked: object) -> Any:
         """The frame in the kind that was asked with, or else in that of the log."""

@@ -84,6 +84,8 @@ class Recommender(Pretrained):
         """
         begun = run_to_resume(out, data, self._settings()) if resume else None
         model = self._new_model(data.corpus.num_items)
+        categories = data.corpus.categories
+        model.describe_items(None if categories is None else categories.to_list())
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
         run = begun
@@ -114,6 +116,8 @@ class Recommender(Pretrained):
         weights = {name: tensor.detach().cpu() for name, tensor in self.model.state_dict().items()}
         try:
             run.save_final(self.state, weights)
+            if self.temperature is not None:
+                run.save_temperature({"value": self.temperature})
         except BaseException:
             shutil.rmtree(run.path)
             raise

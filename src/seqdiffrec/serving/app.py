@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from importlib import metadata
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
-import seqdiffrec
 from seqdiffrec.serving.docs import describe, router as docs_router
 from seqdiffrec.serving.gate import LOOPBACK, Door, Watch
 from seqdiffrec.serving.health import router as health_router
@@ -45,7 +45,7 @@ def create_app(
 
     app = FastAPI(
         title="SeqDiffRec",
-        version=seqdiffrec.__version__,
+        version=metadata.version("seqdiffrec"),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
