@@ -29,6 +29,7 @@ COMMANDS = {
     "growth": "python -m benchmarks growth --save",
     "prepare": "python -m benchmarks prepare --save",
     "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 --save",
+    "serving": "python -m benchmarks serving --save",
 }
 MIB = {"peak_memory_mib": "peak memory, MiB"}
 HEADS = {"": "", **MIB, "p50_ms": "p50, ms", "p99_ms": "p99, ms", "best_ndcg": "best NDCG@10"}

@@ -40,10 +40,18 @@ def fit(out: Path, data: Dataset | None = None, **changes: Any) -> dict[str, Any
     return found
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_chosen_run_serves_and_its_card_stands_beside_it(tmp_path: Path) -> None:
-    out = tmp_path / "below" / "run"
-    found = fit(out)
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A fitted run and what was said of it, for several tests to look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(race, "MOST_EPOCHS", 2)
+        patch.setattr(race, "FEWEST_EPOCHS", 10_000)
+        out = tmp_path_factory.mktemp("fitted") / "below" / "run"
+        return out, fit(out)
+
+
+def test_the_chosen_run_serves_and_its_card_stands_beside_it(fitted: tuple[Path, dict[str, Any]]) -> None:
+    out, found = fitted
     assert [path.name for path in out.parent.iterdir()] == ["run"]  # no trials are left
     assert json.loads((out / "fit.json").read_text()) == found
     systems = found["systems"]
@@ -206,9 +214,8 @@ def test_the_best_of_each_model() -> None:
     assert [(one.trial.model, one.value) for one in best_of_each(made)] == [("a", 0.7), ("b", 0.5)]
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_card_as_a_page_shows_text_as_text(tmp_path: Path) -> None:
-    found = fit(tmp_path / "run")
+def test_the_card_as_a_page_shows_text_as_text(fitted: tuple[Path, dict[str, Any]]) -> None:
+    found = json.loads((fitted[0] / "fit.json").read_text())
     found["data"]["name"] = "<script>alert(1)</script> & more"
     page = card.page(card.markdown(found, False), "<b>mine</b>")
     tags: list[str] = []
