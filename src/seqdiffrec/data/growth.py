@@ -86,7 +86,7 @@ def longer(corpus: Corpus, more: Interactions, items: pl.DataFrame | None = None
         new = _not_yet_there(old, new, once=once)
     count = len(old["user"])
     user, item = (np.concatenate([old[name], new[name]]) for name in ("user", "item"))
-    time = np.concatenate([old["time"], new["time"]]) if corpus.timestamps is not None else None
+    time: Any = np.concatenate([old["time"], new["time"]]) if corpus.timestamps is not None else None
     order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
     if len(order) == count:
         raise DataError(f"{more.source}: none of its {len(frame)} actions is new to {corpus.name!r}")
