@@ -157,7 +157,7 @@ def _beside_longer(
 ) -> tuple[pl.Series | None, pl.Series | None]:
     """Titles and categories beside the longer vocabulary: the old ones, and those that the table has for new items."""
     added = item_ids[corpus.num_items :]
-    told = items is not None and (places_of(added, items["item_id"]) >= 0).any()
+    told = items is not None and (places_of(items["item_id"], added) >= 0).any()
     found = beside(added, items) if items is not None and told else (None, None)
     columns = list[pl.Series | None]()
     kinds = (("title", corpus.titles, pl.String()), ("categories", corpus.categories, pl.List(pl.String)))
