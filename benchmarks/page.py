@@ -27,7 +27,8 @@ COMMANDS = {
     "requests": "python -m benchmarks requests --save",
     "quality": "python -m benchmarks quality --peers --save",
     "growth": "python -m benchmarks growth --save",
-    "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 --cases 1000 --save",
+    "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 "
+    "--cases 1000 --save",
 }
 MIB = {"peak_memory_mib": "peak memory, MiB"}
 HEADS = {"": "", **MIB, "p50_ms": "p50, ms", "p99_ms": "p99, ms", "best_ndcg": "best NDCG@10"}
