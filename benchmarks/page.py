@@ -28,7 +28,8 @@ COMMANDS = {
     "quality": "python -m benchmarks quality --peers --save",
     "growth": "python -m benchmarks growth --save",
     "prepare": "python -m benchmarks prepare --save",
-    "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 --save",
+    "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 "
+    "--cases 1000 --save",
     "serving": "python -m benchmarks serving --save",
 }
 MIB = {"peak_memory_mib": "peak memory, MiB"}
