@@ -44,11 +44,11 @@ test-lowest: ## run some tests with the lowest versions that pyproject.toml allo
 	@test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/constraints.txt
 	@$(LOWEST)/bin/pip install --quiet $(TORCH)
-	@$(LOWEST)/bin/pip install --quiet -e '.[frames,hub,plots,sql]' duckdb 'pytest>=9,<10' 'hypothesis>=6.100,<7' \
+	@$(LOWEST)/bin/pip install --quiet -e '.[frames,hub,plots,sql,ann,tune,trackers]' duckdb 'pytest>=9,<10' 'hypothesis>=6.100,<7' \
 		'typeguard>=2.13,<3' -c $(LOWEST)/constraints.txt
 	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -o addopts=--import-mode=importlib \
 		tests/data tests/config tests/cli tests/inference \
-		--ignore tests/inference/test_export.py --ignore tests/inference/test_index.py
+		--ignore tests/inference/test_export.py
 
 lint: install ## look for mistakes and unformatted code
 	@$(BIN)/ruff check .

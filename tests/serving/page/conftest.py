@@ -55,7 +55,8 @@ def served(app) -> Iterator[Served]:
     served.stop()
 
 
-@pytest.fixture(scope="session")
+# Of the module, since an event loop runs in this thread as long as the browser does, and other tests have their own.
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator[BrowserContext]:
     if find_chromium() is None:
         pytest.skip("there is no Chromium here: apt-get install chromium, or set CHROMIUM to where it is")
