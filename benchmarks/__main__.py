@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import growth, prepare_speed, quality, ranking_speed, request_speed, serving, training_speed, updates
+from benchmarks import (
+    fitting,
+    growth,
+    prepare_speed,
+    quality,
+    ranking_speed,
+    request_speed,
+    serving,
+    training_speed,
+    updates,
+)
 from benchmarks.machine import describe
 from benchmarks.page import RESULTS, add_page_arguments, run_page
 from benchmarks.peers.environments import FOLDER, PEERS, set_up
@@ -27,6 +37,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "quality": quality,
     "growth": growth,
     "prepare": prepare_speed,
+    "fit": fitting,
     "updates": updates,
     "serving": serving,
 }

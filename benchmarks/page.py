@@ -28,6 +28,7 @@ COMMANDS = {
     "quality": "python -m benchmarks quality --peers --save",
     "growth": "python -m benchmarks growth --save",
     "prepare": "python -m benchmarks prepare --save",
+    "fit": "python -m benchmarks fit --save",
     "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 "
     "--cases 1000 --save",
     "serving": "python -m benchmarks serving --save",
