@@ -48,10 +48,10 @@ def serve(
             f"{host} can be reached from other machines, so callers need a key: "
             "make one with seqdiffrec key keys.json, and give --keys keys.json"
         )
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # the model's process has the others
     place = str(_beside(run)) if store is None else store
     at = listen(host, port)
-    app = create_app(run, store=place, keys=None if keys is None else Keys(keys))
+    app = create_app(run, store=place, keys=None if keys is None else Keys(keys), threads=threads)
     url = f"http://{f'[{host}]' if ':' in host else host}:{at.getsockname()[1]}"
     kept = app.state.service.store_shown
     show.notice(f"{run} at {url} (the page; {url}/docs is the interface). Events are kept in {kept}. Ctrl-C stops.")

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 # Chunks are made up to whole multiples of this many sequences, queries and keys: a matrix library compiles a kernel for
 # every new shape, and without this each batch brings some.
 STEP = 8
+# So few pairs of a query and a key are computed faster, all of them, than they are sorted by length.
+AT_A_STROKE = 2**16
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,14 @@ class RaggedAttention:
         self.chunks: list[_Chunk] = []
         self.query_index: Tensor | None = None
         self.key_index: Tensor | None = None
-        if len(offsets) == 2:  # one sequence, as a single request has it, needs no padding
-            distance = (places[:, None] - torch.arange(int(offsets[1]), device=places.device))[None, None]
-            self.chunks = [_Chunk(slice(len(places)), slice(distance.shape[-1]), distance, distance <= 0)]
+        lengths, num_keys = offsets.diff(), int(offsets[-1])
+        if len(offsets) == 2 or len(places) * num_keys <= AT_A_STROKE:  # all queries against all keys, without padding
+            key_rows = torch.repeat_interleave(lengths, output_size=num_keys)
+            slots = torch.arange(num_keys, device=places.device) - offsets[key_rows]
+            distance = places[:, None] - slots
+            hidden = (distance <= 0) | (rows[:, None] != key_rows)
+            self.chunks = [_Chunk(slice(len(places)), slice(num_keys), distance[None, None], hidden[None, None])]
             return
-        lengths = offsets.diff()
         queries = torch.bincount(rows, minlength=len(lengths))
         by_row = torch.argsort(rows, stable=True)
         first_query = queries.cumsum(0) - queries

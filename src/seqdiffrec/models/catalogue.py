@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from seqdiffrec.losses import Added
+from seqdiffrec.models.device import numpy_is_faster
 from seqdiffrec.models.top import BARRED, Barred, Top, best
 
 # Scores computed together, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
@@ -58,10 +59,8 @@ class Catalogue:
         return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _mean(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice) -> Float32[Tensor, "r V1"]:
-        # Items first: the product is nearly twice as fast this way round.
-        scores = (self.weight @ h.flatten(0, 1).t()).float().view(len(self.weight), *h.shape[:2])
-        self._complete(scores.permute(1, 2, 0), added, rows)
-        return scores.softmax(0).sum(1).t() / len(h)
+        scores = _scores(h.flatten(0, 1), self.weight).float().view(*h.shape[:2], -1)
+        return self._complete(scores, added, rows).softmax(-1).mean(0)
 
     def _top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
         wanted = CANDIDATES_EACH * k + CANDIDATES_MORE
@@ -121,3 +120,10 @@ class Catalogue:
             product.index_put_(places, added.values[here][None], accumulate=True)
         product[..., 0] = float("-inf")
         return product
+
+
+def _scores(h: Float[Tensor, "n D"], weight: Float[Tensor, "V1 D"]) -> Float[Tensor, "n V1"]:
+    """``h W^T``, by the library that is fastest at it here."""
+    if numpy_is_faster(weight.device) and not torch.is_grad_enabled() and h.dtype == weight.dtype == torch.float32:
+        return torch.from_numpy(h.numpy() @ weight.numpy().T)
+    return (weight @ h.t()).t()  # nearly twice as fast this way round

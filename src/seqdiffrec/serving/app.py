@@ -28,15 +28,18 @@ def create_app(
     keys: Keys | None = None,
     hosts: Collection[str] = LOOPBACK,
     limits: Limits | None = None,
+    threads: int | None = None,
 ) -> FastAPI:
     """The service of a run, as an ASGI application. Its lifespan ends what it began.
 
     run: its folder, read again by ``POST /v1/models/reload``; a link to one will do.
     store: where events are kept: a path for SQLite, or a URL of PostgreSQL.
     keys: without them anyone who reaches the service may use it, by one of the names ``hosts`` only.
+    threads: cores of a process of its own for the model, which serves twice as many as one that shares this process;
+        None lets it share.
     Raises RunError for a run that cannot serve, DataError for a store that cannot be opened.
     """
-    service = Service(Path(run), store, limits or Limits())
+    service = Service(Path(run), store, limits or Limits(), threads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Select, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from seqdiffrec.serving.database import Database
@@ -66,21 +67,31 @@ class HistoryStore:
 
     def of_users(self, users: Sequence[str]) -> list[Stored]:
         """What is known of each user."""
-        wanted = set(users)
+        wanted = {"users": list(set(users))}
+        items: dict[str, list[str]] = {user: [] for user in users}
         with self.database.begin() as connection:
-            gone = set(connection.scalars(select(forgotten.c.user_id).where(forgotten.c.user_id.in_(wanted))))
-            place = func.row_number().over(partition_by=events.c.user_id, order_by=events.c.number.desc())
-            columns = events.c.user_id, events.c.item_id, events.c.number, place.label("place")
-            newest = select(*columns).where(events.c.user_id.in_(wanted)).subquery()
-            rows = select(newest.c.user_id, newest.c.item_id).where(newest.c.place <= self._looks_back)
-            items: dict[str, list[str]] = {user: [] for user in wanted}
-            for user, item in connection.execute(rows.order_by(newest.c.number)):
+            gone = set(connection.scalars(GONE, wanted))
+            for user, item in connection.execute(NEWEST, wanted | {"count": self._looks_back}):
                 items[user].append(item)
         return [Stored(tuple(items[user]), user in gone) for user in users]
 
     def close(self) -> None:
         """Let go of the database."""
         self.database.close()
+
+
+def _newest() -> Select[Any, Any]:
+    """Users and items of the newest ``count`` events of each of ``users``, in their order."""
+    place = func.row_number().over(partition_by=events.c.user_id, order_by=events.c.number.desc())
+    columns = events.c.user_id, events.c.item_id, events.c.number, place.label("place")
+    found = select(*columns).where(events.c.user_id.in_(bindparam("users", expanding=True))).subquery()
+    rows = select(found.c.user_id, found.c.item_id).where(found.c.place <= bindparam("count"))
+    return rows.order_by(found.c.number)
+
+
+# Made once: to put a statement together takes longer than to carry it out.
+GONE = select(forgotten.c.user_id).where(forgotten.c.user_id.in_(bindparam("users", expanding=True)))
+NEWEST = _newest()
 
 
 def _record(connection: Connection, one: Event) -> bool | Exception:

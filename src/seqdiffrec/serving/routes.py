@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from seqdiffrec.serving.addresses import ITEM, USER
+from seqdiffrec.serving.answering import NO_ITEMS
 from seqdiffrec.serving.history import Event, Forget, KeyTaken
 from seqdiffrec.serving.problems import ProblemError, declared
 from seqdiffrec.serving.schemas import (
@@ -20,7 +21,7 @@ from seqdiffrec.serving.schemas import (
     Taken,
     text_of,
 )
-from seqdiffrec.serving.served import NO_ITEMS, ServedModel
+from seqdiffrec.serving.served import ServedModel
 from seqdiffrec.serving.service import ServiceDep
 
 router = APIRouter(prefix="/v1", responses=declared(401, 422, 500, 503))

@@ -12,6 +12,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from typing_extensions import TypedDict
 
 # A request is refused beyond these, so that none takes much longer than another.
 MOST_K, MOST_SEEDS, MOST_PICKS, MOST_ITEMS, LONGEST_ID = 1000, 100, 10_000, 10_000, 256
@@ -91,7 +92,7 @@ class Model(BaseModel):
     hash: Annotated[str, Field(description="SHA-256 of the weights.")]
 
 
-class Listed(BaseModel):
+class Listed(TypedDict):
     """An item of a list. score: a probability, or how alike two items are."""
 
     item_id: int | float | str

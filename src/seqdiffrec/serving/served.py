@@ -9,33 +9,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
-from seqdiffrec.data import Sequences
 from seqdiffrec.inference import Recommender, load
-from seqdiffrec.inference.ranking import Lists as RankedItems, top_items, top_items_each_seed
+from seqdiffrec.serving.answering import NO_ITEMS, How, Row, find
+from seqdiffrec.serving.model_process import ModelProcess, weights_hash
 from seqdiffrec.serving.schemas import Listed, Model, Skipped, text_of
 from seqdiffrec.training import RunError
 
 log = logging.getLogger("seqdiffrec.serving")
-
-NO_ITEMS = np.empty(0, np.int32)
-
-
-@dataclass(frozen=True)
-class How:
-    """What kind of list is wanted. Questions with the same are answered together.
-
-    excluded, only: item indices in rising order; ``only`` None allows all.
-    """
-
-    k: int
-    filter_viewed: bool = True
-    seeds: int | None = None
-    picks: bool = False
-    excluded: tuple[int, ...] = ()
-    only: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +38,16 @@ class Lists:
 
 
 class ServedModel:
-    """A run that has been loaded and checked. Raises RunError where it is broken."""
+    """A run that has been loaded.
 
-    def __init__(self, run: Path):
+    threads: of the process of its own that answers; None answers in this one.
+    Raises RunError where the run is broken.
+    """
+
+    def __init__(self, run: Path, threads: int | None = None):
+        self._process = None if threads is None else ModelProcess(run.resolve(), threads)
         self.recommender: Recommender = load(run)
-        folder = self.recommender.run
-        assert folder is not None
-        digest = folder.record["files"][folder.record["weights"]]["sha256"]
+        digest = weights_hash(self.recommender)
         self.identity = Model(run=run.resolve().name, model=self.recommender.model_name, hash=digest)
         vocabulary = self.recommender.vocabulary
         self.ids: list[Any] = plain(vocabulary["item_id"])
@@ -106,22 +91,22 @@ class ServedModel:
         return NO_ITEMS if row is None else self.recommender.corpus.sequences()[row]
 
     def answer(self, histories: Sequence[NDArray[np.int32]], how: How) -> list[Lists]:
-        """The lists after some histories, all of one kind, in one pass of the model (in another one for the picks)."""
-        lengths = np.array([len(history) for history in histories], dtype=np.int64)
-        ends = np.cumsum(lengths)
-        asked = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
-        of = self.recommender.model, asked, min(how.k, self.num_items), self._allowed(how)
-        kind: dict[str, Any] = {"filter_viewed": how.filter_viewed, "num_seeds": how.seeds}
-        best = self._by_row(top_items(*of, **kind), len(histories))
-        if not how.picks:
-            return [Lists(one, None) for one in best]
-        draws = self.recommender.model.num_draws(how.seeds)
-        picks = self._by_row(top_items_each_seed(*of, **kind), draws * len(histories))
-        return [Lists(one, picks[draws * place : draws * (place + 1)]) for place, one in enumerate(best)]
+        """The lists after some histories, all of one kind."""
+        if self._process is None:
+            found = find(self.recommender.model, histories, how)
+        else:
+            found = self._process.find(histories, how, self.identity.hash)
+        return [
+            Lists(self._listed(best), None if picks is None else [self._listed(pick) for pick in picks])
+            for best, picks in found
+        ]
+
+    def _listed(self, row: Row) -> list[Listed]:
+        return [self.listed(item, score, rank) for rank, (item, score) in enumerate(row, start=1)]
 
     def listed(self, item: int, score: float, rank: int) -> Listed:
         """A place of a list; item is the index, from 1."""
-        return Listed.model_construct(item_id=self.ids[item - 1], title=self.titles[item - 1], score=score, rank=rank)
+        return {"item_id": self.ids[item - 1], "title": self.titles[item - 1], "score": score, "rank": rank}
 
     def similar(self, item: int, k: int) -> list[Listed]:
         """The k items that are most like one, by its index."""
@@ -139,24 +124,9 @@ class ServedModel:
         histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
         for lists in self.answer(histories, How(k=size, filter_viewed=False, picks=True)):
             for one in [lists.best, *(lists.picks or [])]:
-                items, scores = [place.item_id for place in one], [place.score for place in one]
+                items, scores = [place["item_id"] for place in one], [place["score"] for place in one]
                 if len(set(items)) != size or not all(0 <= score <= 1 + 1e-3 for score in scores):
                     raise RunError(f"{self.identity.run}: a test request got {scores[:3]} ... for probabilities")
-
-    def _by_row(self, found: RankedItems, count: int) -> list[list[Listed]]:
-        lists: list[list[Listed]] = [[] for _ in range(count)]
-        for row, item, score in zip(*found, strict=True):
-            lists[row].append(self.listed(item, score, len(lists[row]) + 1))
-        return lists
-
-    def _allowed(self, how: How) -> torch.Tensor:
-        allowed = torch.ones(self.num_items, dtype=torch.bool)
-        if how.only is not None:
-            allowed[:] = False
-            allowed[torch.tensor(how.only, dtype=torch.int64) - 1] = True
-        if how.excluded:
-            allowed[torch.tensor(how.excluded, dtype=torch.int64) - 1] = False
-        return allowed
 
 
 def answer_all(questions: Sequence[Question]) -> list[Lists | Exception]:

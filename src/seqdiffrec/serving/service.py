@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.models.settings import SettingError
+from seqdiffrec.serving.answering import NO_ITEMS, How
 from seqdiffrec.serving.batching import Worker
 from seqdiffrec.serving.history import Event, Forget, HistoryStore, Stored
 from seqdiffrec.serving.metrics import Metrics
 from seqdiffrec.serving.problems import ProblemError
 from seqdiffrec.serving.schemas import MOST_ITEMS, MOST_PICKS, Model, RecommendationRequest, Skipped, text_of
-from seqdiffrec.serving.served import NO_ITEMS, How, Lists, Question, ServedModel, answer_all
+from seqdiffrec.serving.served import Lists, Question, ServedModel, answer_all
 from seqdiffrec.training import RunError
 
 log = logging.getLogger("seqdiffrec.serving")
@@ -43,11 +44,12 @@ class Limits:
 class Service:
     """All that a request needs. `close` ends it.
 
+    threads: of a process of its own for the model; None lets it answer in this one.
     Raises RunError where the run is broken, DataError where the store cannot be opened.
     """
 
-    def __init__(self, run: Path, store: str | Path, limits: Limits):
-        self.metrics, self.closing, self._run = Metrics(), False, run
+    def __init__(self, run: Path, store: str | Path, limits: Limits, threads: int | None = None):
+        self.metrics, self.closing, self._run, self._threads = Metrics(), False, run, threads
         self.model = self._load()
         self._store = HistoryStore(store, MOST_ITEMS)
         self.store_shown = self._store.database.shown
@@ -136,7 +138,7 @@ class Service:
         self._store.close()
 
     def _load(self) -> ServedModel:
-        loaded = ServedModel(self._run)
+        loaded = ServedModel(self._run, self._threads)
         loaded.check()
         self.metrics.model.clear()
         self.metrics.model.labels(**loaded.identity.model_dump()).set(1)
@@ -176,7 +178,7 @@ def _tried(work: Callable[[], Any]) -> Any:
         return error
 
 
-def _service_of(request: Request) -> Service:
+async def _service_of(request: Request) -> Service:  # a plain function would be sent to a pool of threads
     return request.app.state.service
 
 
