@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import (
+    endurance,
     fitting,
     growth,
     prepare_speed,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "fit": fitting,
     "updates": updates,
     "serving": serving,
+    "endurance": endurance,
 }
 # What runs without a name: minutes, where the others take hours.
 SHORT = ("training", "ranking", "requests")

@@ -32,6 +32,7 @@ COMMANDS = {
     "updates": "python -m benchmarks updates --models SASRec --hidden-size 32 --epochs 5 --precision float32 "
     "--cases 1000 --save",
     "serving": "python -m benchmarks serving --save",
+    "endurance": "python -m benchmarks endurance --save",
 }
 MIB = {"peak_memory_mib": "peak memory, MiB"}
 HEADS = {"": "", **MIB, "p50_ms": "p50, ms", "p99_ms": "p99, ms", "best_ndcg": "best NDCG@10"}

@@ -47,14 +47,21 @@ class Served:
             return json.load(answer)
 
     def memory(self) -> int:
-        """Bytes that the process holds."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+        """Bytes that the service and the model's process hold."""
+        return sum(_status_kib(pid, "VmRSS") for pid in self._processes()) * 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time that the process has taken."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time that both have taken."""
+        ticks = 0
+        for pid in self._processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _processes(self) -> list[int]:
+        pid = self.process.pid
+        of_threads = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+        return [pid, *(int(one) for children in of_threads for one in children)]
 
     def _wait(self) -> int:
         """The port, once the service answers there."""
@@ -79,3 +86,8 @@ class Served:
     def _told(self) -> str:
         self._said.flush()
         return Path(self._said.name).read_text()
+
+
+def _status_kib(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])

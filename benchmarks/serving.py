@@ -1,4 +1,4 @@
-"""The service under load: requests a second and their time, reloads, overload, memory, and events after `kill -9`.
+"""The service under load: requests a second and their time, reloads, and more requests than it can answer.
 
 `seqdiffrec serve` runs in a process of its own, over an untrained DiffRec (speed does not depend on the weights) with
 the log of Beauty. Requests come from this process, on the same machine, and name users of the log at random; each one's
@@ -8,7 +8,6 @@ time counts from when it was due. Everything goes over 127.0.0.1.
 import argparse
 import asyncio
 import json
-import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -27,12 +26,10 @@ from seqdiffrec.data import Corpus, Dataset, load_corpus
 from seqdiffrec.models.device import pick_device
 
 PLUS = {"attention": "shared_history", "tied_output": True, "cosine_output": True, "seen_bias": True}
-PARTS = ("load", "reload", "overload", "memory", "kill")
+PARTS = ("load", "reload", "overload")
 # Rates that are asked for, of ten seeds and of one.
 RATES = {10: 150.0, 1: 300.0}
 TOP, CALLERS = 10, 32
-# Acknowledged in a round before it ends.
-LEAST_EVENTS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which runs")
     parser.add_argument("--seconds", type=float, default=30, help="of the runs at a rate")
     parser.add_argument("--reloads", type=int, default=10, help="models loaded under load")
-    parser.add_argument("--requests", type=int, default=200_000, help="over which memory is looked at")
-    parser.add_argument("--kills", type=int, default=100, help="rounds of kill -9 under a write load")
     parser.add_argument("--warm-up", type=int, default=200, help="requests before those that count")
     parser.add_argument("--threads", type=int, default=1, help="of the service's products")
 
@@ -51,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="seqdiffrec-serving-") as name:
         folder = Path(name)
-        users, source = _make_run(options, folder / "run")
+        users, source = make_run(options, folder / "run")
         rows: dict[str, dict[str, Any]] = {}
         for part in options.parts:
             print(f"{part} ...", flush=True)
@@ -64,13 +59,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 async def _load(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:
     """How much the service can do, and how long requests take at the rates that are asked for."""
     rows: dict[str, dict[str, Any]] = {}
-    with _service(options, folder) as served:
+    with service(options, folder) as served:
         async with client("127.0.0.1", served.port) as one:
             for seeds, rate in RATES.items():
-                await one_after_the_other(one, list(_requests(users, options.warm_up, seeds)), 4)
-                alone = await one_after_the_other(one, list(_requests(users, options.warm_up, seeds)), 1)
+                await one_after_the_other(one, list(some_requests(users, options.warm_up, seeds)), 4)
+                alone = await one_after_the_other(one, list(some_requests(users, options.warm_up, seeds)), 1)
                 rows[f"one at a time, {seeds} seeds"] = _row(alone, served)
-                many = list(_requests(users, int(options.seconds * rate), seeds))
+                many = list(some_requests(users, int(options.seconds * rate), seeds))
                 rows[f"{CALLERS} callers, {seeds} seeds"] = _row(await one_after_the_other(one, many, CALLERS), served)
                 rows[f"{rate:g} a second, {seeds} seeds"] = _row(await at_rate(one, many, rate), served)
     return rows
@@ -79,10 +74,10 @@ async def _load(options: argparse.Namespace, folder: Path, users: list[int]) -> 
 async def _reload(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:
     """Models are loaded while requests come in at half the rate that is asked for."""
     rate = RATES[10] / 2
-    with _service(options, folder) as served:
+    with service(options, folder) as served:
         async with client("127.0.0.1", served.port) as one:
-            await one_after_the_other(one, list(_requests(users, options.warm_up, 10)), 4)
-            requests = list(_requests(users, int(options.seconds * rate), 10))
+            await one_after_the_other(one, list(some_requests(users, options.warm_up, 10)), 4)
+            requests = list(some_requests(users, int(options.seconds * rate), 10))
             asked = asyncio.create_task(at_rate(one, requests, rate))
             done = 0
             for _ in range(options.reloads):
@@ -96,96 +91,24 @@ async def _reload(options: argparse.Namespace, folder: Path, users: list[int]) -
 
 async def _overload(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:
     """Three times as many requests as the service has been measured to answer."""
-    with _service(options, folder) as served:
+    with service(options, folder) as served:
         async with client("127.0.0.1", served.port) as one:
-            await one_after_the_other(one, list(_requests(users, options.warm_up, 10)), 4)
+            await one_after_the_other(one, list(some_requests(users, options.warm_up, 10)), 4)
             count = int(options.seconds * RATES[10] / 2)
-            most = await one_after_the_other(one, list(_requests(users, count, 10)), CALLERS)
+            most = await one_after_the_other(one, list(some_requests(users, count, 10)), CALLERS)
             rate = 3 * most.statuses.count(200) / most.seconds
-            answers = await at_rate(one, list(_requests(users, int(options.seconds * rate), 10)), rate)
+            answers = await at_rate(one, list(some_requests(users, int(options.seconds * rate), 10)), rate)
     return {f"3 times capacity: {rate:.0f} a second, 10 seeds": _row(answers, served)}
 
 
-async def _memory(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:
-    """What the process holds after a tenth of the requests, and after all."""
-    held: list[int] = []
-    statuses = Counter[int]()
-    with _service(options, folder) as served:
-        async with client("127.0.0.1", served.port) as one:
-            for _ in range(10):
-                requests = list(_requests(users, options.requests // 10, 1))
-                answers = await one_after_the_other(one, requests, 8)
-                statuses.update(answers.statuses)
-                held.append(served.memory())
-    mib = [round(each / 2**20, 1) for each in held]
-    row = {
-        "requests": options.requests,
-        "failed": _failed(statuses),
-        "mib_after_a_tenth": mib[0],
-        "mib_after_all": mib[-1],
-    }
-    return {"memory": row | {"growth_mib": round(mib[-1] - mib[0], 1)}}
+_RUNS = {"load": _load, "reload": _reload, "overload": _overload}
 
 
-async def _kill(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:
-    """Events are written by eight callers until the service is killed; the next one is asked what it has of them."""
-    store, acknowledged, sent = folder / "killed.sqlite", set[str](), 0
-    rng = np.random.default_rng(0)
-    for number in range(options.kills):
-        with Served(folder / "run", store, "--threads", str(options.threads)) as served:
-            async with client("127.0.0.1", served.port) as one:
-                keys = [f"{number}-{place}" for place in range(20_000)]
-                queue, over = iter(keys), asyncio.Event()
-
-                async def write(queue: Iterator[str] = queue, one: Any = one, over: asyncio.Event = over) -> None:
-                    nonlocal sent
-                    for key in queue:
-                        event = {"user_id": f"user {key.partition('-')[0]}", "item_id": key, "key": key}
-                        sent += 1
-                        status, _ = await one.send(post("/v1/events", json.dumps(event).encode()))
-                        if status == 201:
-                            acknowledged.add(key)
-                        if over.is_set():
-                            return
-
-                writers = [asyncio.create_task(write()) for _ in range(8)]
-                before = len(acknowledged)
-                await asyncio.sleep(float(rng.uniform(0.05, 0.5)))
-                while len(acknowledged) < before + LEAST_EVENTS and served.process.poll() is None:
-                    await asyncio.sleep(0.01)
-                served.process.send_signal(signal.SIGKILL)
-                over.set()
-                await asyncio.gather(*writers)
-    found = _kept(folder / "run", store)
-    row = {
-        "rounds": options.kills,
-        "events_sent": sent,
-        "acknowledged": len(acknowledged),
-        "lost": len(acknowledged - found),
-    }
-    return {"kill -9": row}
-
-
-_RUNS = {"load": _load, "reload": _reload, "overload": _overload, "memory": _memory, "kill": _kill}
-
-
-def _kept(run: Path, store: Path) -> set[str]:
-    """All events of a store, as a new service sees them after it has recovered."""
-    from sqlalchemy import select
-
-    from seqdiffrec.serving.database import Database
-    from seqdiffrec.serving.tables import events
-
-    database = Database(store)
-    with database.begin() as connection:
-        return set(connection.scalars(select(events.c.key)))
-
-
-def _service(options: argparse.Namespace, folder: Path) -> Served:
+def service(options: argparse.Namespace, folder: Path) -> Served:
     return Served(folder / "run", folder / "events.sqlite", "--threads", str(options.threads))
 
 
-def _requests(users: list[int], count: int, seeds: int) -> Iterator[bytes]:
+def some_requests(users: list[int], count: int, seeds: int) -> Iterator[bytes]:
     chosen = np.random.default_rng(seeds).integers(0, len(users), count)
     for place in chosen.tolist():
         yield post("/v1/recommendations", json.dumps({"user_id": users[place], "k": TOP, "seeds": seeds}).encode())
@@ -199,16 +122,16 @@ def _row(answers: Answers, served: Served) -> dict[str, Any]:
         "p50_ms": answers.milliseconds(200, 50),
         "p99_ms": answers.milliseconds(200, 99),
         "refused": statuses[503],
-        "failed": _failed(statuses),
+        "failed": count_failed(statuses),
     }
 
 
-def _failed(statuses: Counter[int]) -> int:
+def count_failed(statuses: Counter[int]) -> int:
     """Neither answered nor refused for want of time."""
     return sum(count for status, count in statuses.items() if status not in (200, 503))
 
 
-def _make_run(options: argparse.Namespace, out: Path) -> tuple[list[int], str]:
+def make_run(options: argparse.Namespace, out: Path) -> tuple[list[int], str]:
     """An untrained run with the log of Beauty, or a made-up one of its size; the users, and what the log is."""
     workload = load(options.data_root)
     if options.data_root is None:
