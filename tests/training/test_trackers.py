@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqdiffrec as sdr
@@ -47,6 +48,28 @@ def test_one_that_is_not_installed_is_told_before_the_training(name: str, data, 
     with pytest.raises(sdr.SettingError, match=f"training.tracker = {name} needs more packages .* {name}$"):
         make("sasrec", tracker=name).fit(data, out=tmp_path / "run", reporter=Reporter())
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_and_biases_is_told_all(data, tmp_path, monkeypatch):
+    class Run:
+        def __init__(self):
+            self.logged, self.ended = [], False
+
+        def log(self, values: dict[str, float], step: int, **_: object) -> None:
+            self.logged.append((step, values))
+
+        def finish(self) -> None:
+            self.ended = True
+
+    run, wandb = Run(), ModuleType("wandb")
+    wandb.init = lambda **_: run
+    wandb.config = {}
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    PartialState._reset_state()  # as in a process that knows nothing of accelerate
+    model = make("sasrec", epochs=2, tracker="wandb").fit(data, out=tmp_path / "run", reporter=Reporter())
+    assert [step for step, _ in run.logged] == [1, 2] and run.ended
+    assert run.logged[1][1]["train/loss"] == model.state.history[1]["train"]["loss"]
+    assert wandb.config["model_settings.hidden_size"] == 8
 
 
 def test_one_that_does_not_start_is_told_before_the_training(data, tmp_path, monkeypatch):

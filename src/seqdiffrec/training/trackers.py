@@ -133,8 +133,9 @@ def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _tracker(name: TrackerName, folder: Path) -> Any:
-    from accelerate import tracking  # pyright: ignore[reportMissingTypeStubs, reportMissingImports]
+    from accelerate import PartialState, tracking  # pyright: ignore[reportMissingTypeStubs, reportMissingImports]
 
+    PartialState(cpu=True)  # the trackers of accelerate ask it which process they are in
     if name == "tensorboard":
         return tracking.TensorBoardTracker("tensorboard", folder)
     if name == "mlflow":
