@@ -12,7 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import shapes
+
 torch.set_num_threads(1)
+shapes.speed_up()
 
 # No deadline, since the first call of a torch operation is slow; `derandomize` so that a failure comes back.
 settings.register_profile("seqdiffrec", deadline=None, derandomize=True, max_examples=30)
