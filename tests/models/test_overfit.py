@@ -21,6 +21,7 @@ def corpus() -> Sequences:
     return Sequences(np.array(walks, dtype=np.int32).flatten(), starts, starts + LENGTH)
 
 
+@pytest.mark.no_cover  # the lines are those that other tests of models run, and counting them doubles the time
 @pytest.mark.parametrize(
     ("name", "epochs", "settings"),
     [
