@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,26 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import shapes
+
 torch.set_num_threads(1)
+shapes.speed_up()
 
 # No deadline, since the first call of a torch operation is slow; `derandomize` so that a failure comes back.
 settings.register_profile("seqdiffrec", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("seqdiffrec")
+
+
+# Tests of commands and of what trains whole runs: the models' own tests see the same shapes.
+WITHOUT_SHAPES = {"cli", "fitting", "reports", "serving", "studies"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Around a test and its fixtures."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    with shapes.unchecked() if folder in WITHOUT_SHAPES else nullcontext():
+        return (yield)
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def test_streams_and_exit_code_0(finished):
     assert good.stderr == "seqdiffrec: history 0: 1 of 2 items are unknown and skipped: '999'\n"
 
 
-def test_version():
-    said = run("--version")
-    assert (said.returncode, said.stdout) == (0, f"seqdiffrec {seqdiffrec.__version__}\n")
+def test_version(cli):
+    said = cli("--version")
+    assert (said.code, said.out) == (0, f"seqdiffrec {seqdiffrec.__version__}\n")
 
 
 def test_our_own_fault_is_exit_code_1_with_a_traceback(finished):

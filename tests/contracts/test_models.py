@@ -1,6 +1,7 @@
 """What every model must hold, whatever it is."""
 
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import MODELS, SequenceModel
 from seqdiffrec.training import TrainingConfig
 from seqdiffrec.training.optimization import make_optimizer
+from tests.shapes import unchecked
 
 T, ITEMS = 6, 9
 SMALL: dict[str, object] = {
@@ -158,6 +160,7 @@ def test_the_mean_over_seeds_is_what_is_predicted(name, settings):
     assert model.predict_histories_each_seed(ragged([], []), 3).shape == (len(each), 2, ITEMS)
 
 
+@pytest.mark.no_cover  # the lines are those of the loss below, and counting them takes as long as running them
 @each_model
 def test_column_j_is_item_j_plus_1(name, settings):
     """Trained on one answer, a model gives that answer."""
@@ -169,10 +172,11 @@ def test_column_j_is_item_j_plus_1(name, settings):
         model.count_items(ragged(*lists))
         if optimizer := make_optimizer(model, TrainingConfig(learning_rate=0.05)):
             batch = training_batch(model, *lists)
-            for _ in range(12):
-                optimizer.zero_grad()
-                model.loss(batch).total.backward()
-                optimizer.step()
+            for step in range(12):
+                with nullcontext() if step == 0 else unchecked():
+                    optimizer.zero_grad()
+                    model.loss(batch).total.backward()
+                    optimizer.step()
         out = model.predict_histories(ragged([2, 3], [answer]))
         assert (out.argmax(1) + 1).tolist() == [answer, answer]
 
@@ -278,7 +282,8 @@ def test_the_loss_is_a_finite_number_that_falls(name, settings):
     values = []
     for step in range(20):
         torch.manual_seed(step)
-        loss = model.loss(batch)
+        with nullcontext() if step == 0 else unchecked():
+            loss = model.loss(batch)
         assert loss.total.shape == () and loss.parts["loss"] == pytest.approx(loss.total.item())
         assert all(type(value) is float for value in loss.parts.values())
         values.append(loss.parts["loss"])

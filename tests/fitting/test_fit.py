@@ -148,7 +148,11 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_nothing_is_left_of_a_fit_that_was_stopped(tmp_path: Path, at_step: Any) -> None:
+def test_nothing_is_left_of_a_fit_that_was_stopped(
+    tmp_path: Path, at_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Race, "_epoch_seconds", lambda self, trial: 0.1)
+
     def stop() -> None:
         raise TrainingInterrupted("now")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seqdiffrec.training import RunError, RunFolder, TrainingInterrupted
+from tests.shapes import unchecked
 
 SECONDS = ("train_seconds", "validation_seconds")
 # A step is 32 targets: four or five steps an epoch.
@@ -38,9 +39,9 @@ GAME = {
 SHARED = {"attention": "shared_history"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "training"),
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         ({}, {}),
         (SHARED, {}),
         (SHARED, COURSE),
@@ -54,12 +55,18 @@ SHARED = {"attention": "shared_history"}
         ({"name": "mfgan", **GAME}, COURSE),
     ],
 )
-@pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())
-def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, settings, training, stops):
-    """Dropout and importance sampling are on: both have a memory that the checkpoint must hold."""
-    whole = build(**settings)
-    trainer_for(whole, run=create(tmp_path / "whole", corpus), **training).train()
+def uninterrupted(request, build, trainer_for, tmp_path_factory, corpus):
+    """Settings of the model and of its training, and the model and the folder after it."""
+    settings, training = request.param
+    model, path = build(**settings), tmp_path_factory.mktemp("whole") / "run"
+    trainer_for(model, run=create(path, corpus), **training).train()
+    return settings, training, model, path
 
+
+@pytest.mark.parametrize("stops", CUTS.values(), ids=CUTS.keys())
+def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, uninterrupted, stops):
+    """Dropout and importance sampling are on: both have a memory that the checkpoint must hold."""
+    settings, training, whole, path = uninterrupted
     create(tmp_path / "cut", corpus)
     for number, stop_after in enumerate([*stops, None]):
         model = build(**settings, seed=0 if number == 0 else 40 + number)  # what a new process starts from
@@ -68,16 +75,17 @@ def test_resumed_is_uninterrupted(build, trainer_for, tmp_path, corpus, settings
         if number > 0:
             trainer.resume()
         if stop_after is not None:
-            with pytest.raises(TrainingInterrupted):
+            with pytest.raises(TrainingInterrupted), unchecked():  # the same shapes as in the whole one
                 trainer.train()
-    trainer.train()
+    with unchecked():
+        trainer.train()
 
     if model.name == "diffrec":
         assert int(model.step_sampler.counts.min()) >= 10, "importance sampling must have begun"
     for name, value in whole.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
-    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
-    files = [RunFolder.open(tmp_path / name).record for name in ("whole", "cut")]
+    assert metrics(tmp_path / "cut") == metrics(path)
+    files = [RunFolder.open(folder).record for folder in (path, tmp_path / "cut")]
     assert files[0]["weights"] == files[1]["weights"]
     assert files[0]["files"][files[0]["weights"]] == files[1]["files"][files[1]["weights"]]
     assert files[0]["best"] == files[1]["best"]
