@@ -1,5 +1,6 @@
 """`seqdiffrec serve` as a process: killed, told to stop, started wrongly."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -65,15 +66,28 @@ def test_ids_in_an_address_are_decoded_once(second) -> None:
     assert (found["user_id"], found["length"]) == (odd, 1)
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01 nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nLong: " + b"x" * 200_000])
+NONSENSE = {b"\x16\x03\x01 nonsense\r\n\r\n": 400, b"GET / HTTP/1.1\r\nLong: " + b"x" * 400_000: 431}
+
+
+@pytest.mark.parametrize("sent", NONSENSE)
 def test_what_is_no_http(second, sent) -> None:
     with connected(second[1]) as connection:
         try:
             connection.sendall(sent)
-            assert connection.recv(100)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
+            answer = connection.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 %d" % NONSENSE[sent]) and b"application/problem+json" in answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == NONSENSE[sent]
         except ConnectionError:
             pass  # closed while we were still sending
     assert httpx.get(f"{second[1]}/health/live").status_code == 200
+
+
+def test_the_bound_on_a_head_is_not_one_on_the_body(second) -> None:
+    history = [1] * 20_000  # 60 kB: too many items, but read
+    with httpx.Client(base_url=second[1]) as client:
+        for _ in range(2):
+            assert client.post("/v1/recommendations", json={"history": history[:9000], "k": 1}).status_code == 200
+            assert client.post("/v1/recommendations", json={"history": history, "k": 1}).status_code == 422
 
 
 def test_a_request_under_way_is_answered_before_the_end(second) -> None:  # the last one: it ends the service

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select
+from sqlalchemy import Connection, Select, String, bindparam, delete, func, literal, null, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from seqdiffrec.serving.database import Database
@@ -67,12 +67,14 @@ class HistoryStore:
 
     def of_users(self, users: Sequence[str]) -> list[Stored]:
         """What is known of each user."""
-        wanted = {"users": list(set(users))}
         items: dict[str, list[str]] = {user: [] for user in users}
+        gone: set[str] = set()
         with self.database.begin() as connection:
-            gone = set(connection.scalars(GONE, wanted))
-            for user, item in connection.execute(NEWEST, wanted | {"count": self._looks_back}):
-                items[user].append(item)
+            for user, item in connection.execute(KNOWN, {"users": list(items), "count": self._looks_back}):
+                if item is None:
+                    gone.add(user)
+                else:
+                    items[user].append(item)
         return [Stored(tuple(items[user]), user in gone) for user in users]
 
     def close(self) -> None:
@@ -80,18 +82,20 @@ class HistoryStore:
         self.database.close()
 
 
-def _newest() -> Select[Any, Any]:
-    """Users and items of the newest ``count`` events of each of ``users``, in their order."""
+def _known() -> Select[Any, Any]:
+    """Of each of ``users`` the newest ``count`` events, in their order; those forgotten also once without an item."""
+    wanted = bindparam("users", type_=String(), expanding=True)
     place = func.row_number().over(partition_by=events.c.user_id, order_by=events.c.number.desc())
     columns = events.c.user_id, events.c.item_id, events.c.number, place.label("place")
-    found = select(*columns).where(events.c.user_id.in_(bindparam("users", expanding=True))).subquery()
-    rows = select(found.c.user_id, found.c.item_id).where(found.c.place <= bindparam("count"))
-    return rows.order_by(found.c.number)
+    found = select(*columns).where(events.c.user_id.in_(wanted)).subquery()
+    newest = select(found.c.user_id, found.c.item_id, found.c.number).where(found.c.place <= bindparam("count"))
+    gone = select(forgotten.c.user_id, null(), literal(0)).where(forgotten.c.user_id.in_(wanted))
+    rows = newest.union_all(gone).subquery()
+    return select(rows.c.user_id, rows.c.item_id).order_by(rows.c.number)
 
 
-# Made once: to put a statement together takes longer than to carry it out.
-GONE = select(forgotten.c.user_id).where(forgotten.c.user_id.in_(bindparam("users", expanding=True)))
-NEWEST = _newest()
+# Made once: to put the statement together takes longer than to carry it out.
+KNOWN = _known()
 
 
 def _record(connection: Connection, one: Event) -> bool | Exception:

@@ -4,6 +4,7 @@ In one process its hundreds of small steps and those of the event loop would wai
 lock: each was half as fast. A message is its length, eight bytes, and JSON; nothing is ever unpickled.
 """
 
+import gc
 import json
 import os
 import signal
@@ -101,6 +102,7 @@ def answer(questions: IO[bytes], answers: IO[bytes], run: Path) -> None:
         loaded: Recommender | str = load(run)
     except Exception as error:  # told to the one who asks
         loaded = f"{type(error).__name__}: {error}"
+    gc.freeze()  # a full collection would walk over all that was imported, and a round would wait for it
     with suppress(EOFError, BrokenPipeError):
         while True:
             told = _answer(loaded, json.loads(read(questions)))

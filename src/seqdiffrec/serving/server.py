@@ -1,5 +1,6 @@
 """The service at an address: uvicorn, its limits, and logs as lines of JSON."""
 
+import gc
 import logging
 import signal
 import socket
@@ -9,12 +10,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.serving.gate import MOST_AT_ONCE, JsonLines
+from seqdiffrec.serving.gate import JsonLines
+from seqdiffrec.serving.http import BoundedHttp
 
 # Seconds that an idle connection is kept, and that requests under way have to end when the service is told to stop.
 KEEP_ALIVE, LAST_SECONDS = 15, 15
-# What a connection may send before its headers end, and connections that may wait to be taken.
-LARGEST_HEAD, BACKLOG = 32 * 1024, 1024
+# Connections that may wait to be taken.
+BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -38,7 +40,7 @@ def serve(app: FastAPI, at: socket.socket) -> None:
     """
     config = uvicorn.Config(
         app,
-        http="h11",  # unlike the faster parser it bounds what a head may hold
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -47,13 +49,12 @@ def serve(app: FastAPI, at: socket.socket) -> None:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_SECONDS,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-        limit_concurrency=2 * MOST_AT_ONCE,
     )
     for stop in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal again when all is done, for the handler that was there before it; being told to stop
         # is no failure.
         signal.signal(stop, lambda number, frame: None)
+    gc.freeze()  # a full collection would walk over all that was imported and loaded, and requests would wait for it
     uvicorn.Server(config).run(sockets=[at])
 
 
