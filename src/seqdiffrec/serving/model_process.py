@@ -69,11 +69,16 @@ class ModelProcess:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Let a process end by itself, as it does when nobody can ask any more."""
+    """Let a process end by itself, as it does when nobody can ask any more; without waiting for it."""
     assert process.stdin is not None and process.stdout is not None
     for pipe in (process.stdin, process.stdout):
         with suppress(OSError):  # it is gone, with what it had not read
             pipe.close()
+    with suppress(RuntimeError):  # this process ends too, and starts no more threads
+        threading.Thread(target=_reap, args=(process,), daemon=True).start()
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(LAST_SECONDS)
     except subprocess.TimeoutExpired:
