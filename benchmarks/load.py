@@ -50,6 +50,8 @@ class Client:
         async with self._places:
             try:
                 async with asyncio.timeout(TIMEOUT):
+                    while self._free and self._free[-1][0].at_eof():  # closed by the service, as idle for too long
+                        self._free.pop()[1].close()
                     if not self._free:
                         self._free.append(await asyncio.open_connection(self._host, self._port))
                     reader, writer = self._free.pop()

@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, strategies as st
 
-from seqdiffrec.serving.batching import ALWAYS, Overloaded, Worker
+from seqdiffrec.serving.batching import ALWAYS, Overloaded, Pace, Worker
 
 
 class Bench:
@@ -67,7 +68,7 @@ def test_a_round_that_fails_is_told_to_all_and_the_worker_goes_on() -> None:
 
 
 def test_more_than_can_be_done_in_time_is_refused(bench) -> None:
-    bench.worker.seconds_each = 0.04  # of 0.1: two may be before one, but for the few that always may
+    bench.worker.pace.add(1, 0.04)  # of 0.1: two may be before one, but for the few that always may
     bench.go.clear()
     bench.worker.submit(0)
     bench.begun.acquire()
@@ -79,7 +80,7 @@ def test_more_than_can_be_done_in_time_is_refused(bench) -> None:
 
 
 def test_the_queue_is_as_long_as_the_pace_allows(bench) -> None:
-    bench.worker.seconds_each = 0.005
+    bench.worker.pace.add(1, 0.005)
     bench.go.clear()
     bench.worker.submit(0)
     bench.begun.acquire()
@@ -92,7 +93,7 @@ def test_the_queue_is_as_long_as_the_pace_allows(bench) -> None:
 
 def test_the_pace_is_measured_without_failures(bench) -> None:
     bench.worker.submit(2).result(5)
-    before = bench.worker.seconds_each
+    before = bench.worker.pace.seconds(1)
     assert before > 0
     bench.go.clear()
     failing = bench.worker.submit(3)
@@ -100,7 +101,26 @@ def test_the_pace_is_measured_without_failures(bench) -> None:
     bench.go.set()
     with pytest.raises(ValueError, match="odd"):
         failing.result(5)
-    assert bench.worker.seconds_each == before
+    assert bench.worker.pace.seconds(1) == before
+
+
+def test_the_pace_tells_a_round_from_its_tasks() -> None:
+    pace = Pace()
+    assert pace.seconds(3) == 0
+    pace.add(2, 0.02)
+    assert pace.seconds(4) == pytest.approx(0.04)  # rounds of one size do not tell the two apart
+    for _ in range(40):
+        for tasks in (1, 4, 9):
+            pace.add(tasks, 0.010 + 0.003 * tasks)
+    assert [pace.seconds(tasks) for tasks in (0, 1, 20)] == pytest.approx([0, 0.013, 0.070], rel=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 32), st.floats(0, 10)), min_size=1), st.integers(1, 64))
+def test_more_tasks_never_take_less_time(rounds, tasks) -> None:
+    pace = Pace()
+    for one in rounds:
+        pace.add(*one)
+    assert pace.seconds(tasks) + 1e-9 >= 0 and pace.seconds(tasks) <= pace.seconds(tasks + 1) + 1e-9
 
 
 def test_a_caller_who_has_gone_costs_nothing() -> None:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# How much a new round weighs in the mean time of a task.
+# How much a new round weighs in the pace.
 WEIGHT = 0.1
 # So many may wait however slow it went lately, so that a single slow round refuses nobody.
 ALWAYS = 8
@@ -28,6 +28,31 @@ class Overloaded(Exception):
     def __init__(self, why: str, retry_after: int = 1):
         super().__init__(why)
         self.retry_after = retry_after
+
+
+class Pace:
+    """How long rounds take: a time for each round, and one for each of its tasks, by the rounds lately."""
+
+    def __init__(self) -> None:
+        self._tasks = self._seconds = self._tasks_squared = self._products = 0.0  # means
+
+    def add(self, tasks: int, seconds: float) -> None:
+        """Take a round in."""
+        weight = WEIGHT if self._tasks else 1.0
+        self._tasks += weight * (tasks - self._tasks)
+        self._seconds += weight * (seconds - self._seconds)
+        self._tasks_squared += weight * (tasks**2 - self._tasks_squared)
+        self._products += weight * (tasks * seconds - self._products)
+
+    def seconds(self, tasks: int) -> float:
+        """Of a round of so many tasks; 0 for none, and as long as nothing is known."""
+        if not tasks or not self._tasks:
+            return 0.0
+        most = self._seconds / self._tasks
+        variance = self._tasks_squared - self._tasks**2
+        slope = (self._products - self._tasks * self._seconds) / variance if variance > 0.01 else most
+        each = min(max(slope, 0.0), most)  # neither a round nor a task takes less than no time
+        return self._seconds + each * (tasks - self._tasks)
 
 
 @dataclass
@@ -61,7 +86,7 @@ class Worker(Generic[Task, Result]):
         self._waiting: deque[_Waiting[Task, Result]] = deque()
         self._changed = threading.Condition()
         self._busy, self._closed = 0, False
-        self.seconds_each = 0.0  # measured; 0 until the first round is done
+        self.pace = Pace()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -74,7 +99,8 @@ class Worker(Generic[Task, Result]):
         """Why no task is taken now, or None. How long a task would wait is known from how long those before took."""
         if self._closed:
             return "the service is shutting down"
-        if len(self._waiting) >= ALWAYS and (len(self._waiting) + self._busy) * self.seconds_each > self._longest_wait:
+        waiting = len(self._waiting)
+        if waiting >= ALWAYS and self.pace.seconds(self._busy) + self._rounds(waiting) > self._longest_wait:
             return "there are more requests than the service can answer in time"
         return None
 
@@ -106,6 +132,11 @@ class Worker(Generic[Task, Result]):
             self._changed.notify()
         self._thread.join()
 
+    def _rounds(self, tasks: int) -> float:
+        """Seconds for so many tasks, in full rounds and a last one."""
+        full, rest = divmod(tasks, self._most)
+        return full * self.pace.seconds(self._most) + self.pace.seconds(rest)
+
     def _run(self) -> None:
         while (batch := self._next_round()) is not None:
             started = time.perf_counter()
@@ -121,8 +152,7 @@ class Worker(Generic[Task, Result]):
                 else:
                     waiting.answer.set_result(result)
             if not all(isinstance(result, Exception) for result in results):  # a failure says nothing of the pace
-                each = seconds / len(batch)
-                self.seconds_each += (each - self.seconds_each) * (WEIGHT if self.seconds_each else 1)
+                self.pace.add(len(batch), seconds)
             self._observe(len(batch), seconds)
 
     def _next_round(self) -> list[_Waiting[Task, Result]] | None:
