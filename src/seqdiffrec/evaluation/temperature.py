@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
@@ -64,6 +63,8 @@ def fit_temperature(predict: Predict, cases: Cases, num_items: int, progress: Pr
             losses[place] += float(at[reached].double().sum())
     if count == 0:
         raise ValueError("every target has the probability 0, so no temperature can be fitted")
+    from scipy.interpolate import CubicSpline  # it takes a tenth of the time to import all the rest
+
     curve: Any = CubicSpline(POWERS, losses / count)
     flat: NDArray[np.float64] = curve.derivative().roots(extrapolate=False)
     # 1 first: where the temperature makes no difference, as for equal probabilities, nothing is changed.
