@@ -11,7 +11,8 @@ from torch.nn import functional as F
 # Chunks are made up to whole multiples of this many sequences, queries and keys: a matrix library compiles a kernel for
 # every new shape, and without this each batch brings some.
 STEP = 8
-# So few pairs of a query and a key are computed faster, all of them, than they are sorted by length.
+# So few pairs of a query and a key are computed faster, all of them, than they are sorted by length. Not in training,
+# whose operations are counted.
 AT_A_STROKE = 2**16
 
 
@@ -42,7 +43,8 @@ class RaggedAttention:
         self.query_index: Tensor | None = None
         self.key_index: Tensor | None = None
         lengths, num_keys = offsets.diff(), int(offsets[-1])
-        if len(offsets) == 2 or len(places) * num_keys <= AT_A_STROKE:  # all queries against all keys, without padding
+        is_small = not torch.is_grad_enabled() and len(places) * num_keys <= AT_A_STROKE
+        if len(offsets) == 2 or is_small:  # all queries against all keys, without padding
             key_rows = torch.repeat_interleave(lengths, output_size=num_keys)
             slots = torch.arange(num_keys, device=places.device) - offsets[key_rows]
             distance = places[:, None] - slots
