@@ -128,9 +128,9 @@ def alone(log: pl.DataFrame, folder: Path, options: argparse.Namespace) -> dict[
     }
 
 
-def interval(of: dict[str, float]) -> str:
+def interval(of: dict[str, float]) -> dict[str, float]:
     """A mean with its 95 % interval."""
-    return f"{of['value']:.4f} ({of['low']:.4f} to {of['high']:.4f})"
+    return {"mean": round(of["value"], 4), "low": round(of["low"], 4), "high": round(of["high"], 4)}
 
 
 RUNS: dict[str, tuple[str, Callable[[pl.DataFrame, Path, argparse.Namespace], dict[str, Any]]]] = {

@@ -45,7 +45,9 @@ def columns_of(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A number, or a median with its spread, three digits that count; a dash where there is none."""
+    """A number, a median with its spread, three digits that count, or a mean with its interval; a dash for none."""
+    if isinstance(value, dict) and "mean" in value:
+        return f"{value['mean']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
     if isinstance(value, dict):
         median, least, greatest = (f"{float(f'{value[name]:.3g}'):,.10g}" for name in ("median", "least", "greatest"))
         return f"{median} ({least} to {greatest})"
