@@ -26,6 +26,7 @@ from seqdiffrec.cli_results import results_app
 from seqdiffrec.cli_serve import serve_app
 from seqdiffrec.config import RunConfig, read_recipe, with_changes
 from seqdiffrec.data import DATASETS, DataError
+from seqdiffrec.data.dataset import WHOLE_LOG
 from seqdiffrec.inference import load
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
@@ -129,7 +130,7 @@ def train(
     if out is None:
         raise SettingError("say where the run goes: --out runs/NAME")
     if not resume:
-        refuse_existing(out)
+        refuse_existing(out, can_resume=True)
     facts = {"command": this_command(), "data": config.tables()["data"]}
     recommender = config.recommender()
     with show.waiting("preparing the data"):
@@ -179,7 +180,8 @@ def info(run: Run, as_json: AsJson = False) -> None:
         print(json.dumps({**folder.record, "epochs": folder.state().history}))
         return
     show.run(folder)
-    show.next_step(f"seqdiffrec evaluate {run}")
+    whole = folder.record.get("split") == WHOLE_LOG
+    show.next_step(f"seqdiffrec {'serve' if whole else 'evaluate'} {run}")
 
 
 @app.command()

@@ -131,6 +131,8 @@ def _whom(
     more: list[str] | None, user: list[str] | None, history: list[str] | None, recent: list[str] | None
 ) -> dict[str, Any]:
     """For whom is asked, as `Recommender.picks` takes it. Raises SettingError where that is not clear."""
+    if user is not None and history is not None:
+        raise SettingError("give one of --user and --history; what a user took since goes with --user and --recent")
     if (user is None) == (history is None) or (more and history is None and recent is None):
         raise SettingError("say for whom: --user ID, or --history ID ID ... with the oldest item first")
     name, items = ("--history", history) if history is not None else ("--recent", recent)

@@ -59,6 +59,8 @@ def data_check(
         print(json.dumps({**asdict(found), "next": [without_password(fit), without_password(train)]}, default=str))
         return
     show_survey.screen(found)
+    if any(one.refused for one in found.oddities):
+        show.notice("what is refused has to be mended first: until then these commands refuse it too.")
     show.next_step(without_password(train), "Next, with settings of your own")
     show.next_step(without_password(fit))
 

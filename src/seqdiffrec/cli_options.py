@@ -54,6 +54,7 @@ def data_of(recommender: Recommender, data: str | None = None, data_root: str | 
     Raises RunError where neither is there.
     """
     assert recommender.run is not None
+    recommender.check_judgeable()
     settings: dict[str, Any] = recommender.run.record.get("data", {})
     if data is None:
         if not (recommender.run.path / "corpus").exists():

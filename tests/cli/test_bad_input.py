@@ -172,7 +172,7 @@ def test_k_of_recommend(cli, finished, refused, k, needles):
         (["--user", "0101"], ["user '0101' is not among"]),
         (["--user", ":100:[b]"], ["user ':100:[b]' is not among"]),
         ([], ["say for whom", "--user", "--history"]),
-        (["--user", "101", "--history", "10"], ["say for whom"]),
+        (["--user", "101", "--history", "10"], ["give one of --user and --history", "--recent"]),
         (["10", "20"], ["say for whom"]),
     ],
 )

@@ -100,3 +100,11 @@ def test_what_cannot_be_read(cli, refused, source, content, needles):
 def test_a_column_that_is_not_there(cli, log, refused):
     result = cli("data", "check", log, "--user", "who", "--item", "sku")
     refused(result, "clicks.csv: no column 'who'; there are 'visitor', 'sku', 'when'")
+
+
+def test_what_is_refused_is_to_be_mended_first(cli, log):
+    Path("dates.csv").write_text("user_id,item_id,timestamp\n1,2,20/09/1997\n1,3,21/09/1997\n2,2,20/09/1997\n")
+    shown = cli("data", "check", "dates.csv")
+    assert "rename the column" in " ".join(shown.out.split()) and "mended first" in shown.err
+    Path("fine.csv").write_text(ODD)
+    assert "mended first" not in cli("data", "check", "fine.csv", "--time", "when").err

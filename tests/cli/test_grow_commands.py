@@ -39,7 +39,13 @@ def test_an_update(cli, finished, csv, refused):
     assert len(cli("recommend", "today", "--user", 900, "--json").json["recommendations"]) == 10
     again = cli("update", "today", "--data", "today.csv", "--out", "more")
     refused(again, "none of its 4 actions is new")
-    refused(cli("update", run, "--data", "today.csv", "--out", "today"), "today exists already")
+    exists = cli("update", run, "--data", "today.csv", "--out", "today")
+    refused(exists, "today exists already; choose another --out")
+    assert "--resume" not in exists.err
+    for judge in (["evaluate", "today"], ["evaluate", "today", "--segments"], ["calibrate", "today", "--fit"]):
+        refused(cli(*judge), "trained on the whole log", "in the run that was updated")
+    assert cli("info", "today").next_step == ["seqdiffrec", "serve", "today"]
+    refused(cli("recommend", "today", "--user", 900, "--calibrated"), "nothing is left to fit one on")
     refused(cli("update", run, "--data", "today.csv", "--user", "person", "--out", "x"), "person", "who")
 
 

@@ -47,7 +47,13 @@ def no_value(column: str, kind: str, rows: pl.Series) -> Oddity:
 
 def unread_times(column: str, why: str) -> Oddity:
     """A column of times that are not understood."""
-    return Oddity("times_not_read", 1, f"column {column!r}: {why}", "mend it, or train without --time", refused=True)
+    return Oddity(
+        "times_not_read",
+        1,
+        f"column {column!r}: {why}",
+        "mend it; or rename the column, and the order of the rows is the order of time",
+        refused=True,
+    )
 
 
 def of_ids(column: str, kind: str, ids: pl.Series) -> list[Oddity]:

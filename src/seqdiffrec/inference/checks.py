@@ -1,5 +1,6 @@
 """What has to hold before a model can answer."""
 
+from seqdiffrec.data.dataset import WHOLE_LOG
 from seqdiffrec.evaluation import check_cutoff
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.settings import SettingError
@@ -33,6 +34,11 @@ def fitted_temperature(temperature: float | None, run: RunFolder | None, approxi
     """The temperature to calibrate by. Raises SettingError where none was fitted, or for an approximate answer."""
     if approximate:
         raise SettingError("an approximate answer has no sum over all items to calibrate by; leave out one of the two")
+    if temperature is None and run is not None and run.record.get("split") == WHOLE_LOG:
+        raise SettingError(
+            "no temperature was fitted before this model was trained on the whole log, and nothing is left to fit one "
+            "on; leave out --calibrated, or update or refit a run that has one"
+        )
     if temperature is None:
         how = "seqdiffrec.fit_temperature(model, data)" if run is None else f"seqdiffrec calibrate {run.path} --fit"
         raise SettingError(f"no temperature was fitted yet, which calibrated probabilities need: {how}")

@@ -299,15 +299,22 @@ class Recommender(Pretrained):
         """The cases to judge this model by. Raises RunError where ``data`` is not the corpus or split of training."""
         if part not in ("test", "validation"):
             raise SettingError(f"part is {part!r}; give test or validation")
+        self.check_judgeable()
         if self._corpus is not None and data.corpus.content_hash != self._corpus.content_hash:
             raise RunError(f"the data {data.corpus.name!r} are not those that this model was trained on")
         if self._corpus is None and self.run is not None:
             self.run.check_corpus(data.corpus)
-        if self._split == WHOLE_LOG:
-            raise RunError("this model was trained on the whole log, so nothing is left to judge it by")
         if data.split_settings != self._split:
             raise RunError(f"this model was trained with the split {self._split or 'leave-one-out'}; give that one")
         return data.split.test if part == "test" else data.split.validation
+
+    def check_judgeable(self) -> None:
+        """Raise RunError where training left out nothing that the model could be judged by."""
+        if self._split == WHOLE_LOG:
+            raise RunError(
+                "this model was trained on the whole log, so nothing is left to judge it by; its figures are those of "
+                "the run before it: in card.md after fit --refit, in the run that was updated after update"
+            )
 
     # -- parts --------------------------------------------------------------------------------------------------------
 

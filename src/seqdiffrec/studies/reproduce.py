@@ -88,7 +88,7 @@ def make_again(
     path, record = _choose(records, model, row, seed, results / name / dataset)
     config = config_of(record)
     if not resume:
-        refuse_existing(out)
+        refuse_existing(out, can_resume=True)
     data = load_data(config, data_root)
     _check_corpus(path, record, data)
     for line in _other_conditions(record, precision_of(config.training)):

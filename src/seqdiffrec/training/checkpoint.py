@@ -62,7 +62,7 @@ class RunFolder:
 
         settings: what makes the run again; facts: versions, revision, machine, command.
         """
-        refuse_existing(path)
+        refuse_existing(path, can_resume=True)
         record: dict[str, Any] = {
             "format": FORMAT,
             "status": "training",
@@ -355,10 +355,13 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def refuse_existing(path: Path) -> None:
-    """Raise RunError where there is something at ``path`` that a run would overwrite."""
+def refuse_existing(path: Path, *, can_resume: bool = False) -> None:
+    """Raise RunError where there is something at ``path`` that a run would overwrite.
+
+    can_resume: whether the caller could go on with a run that is there.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        resume = " or go on with it: --resume" if (path / "run.json").exists() else ""
+        resume = " or go on with it: --resume" if can_resume and (path / "run.json").exists() else ""
         raise RunError(f"{path} exists already; choose another --out{resume}")
 
 
