@@ -7,18 +7,16 @@ import argparse
 import asyncio
 import json
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.load import client, one_after_the_other, post
 from benchmarks.service import Served
-from benchmarks.serving import PLUS, count_failed, make_run, service, some_requests
+from benchmarks.serving import PLUS, count_failed, run_parts, service, some_requests
 
 PARTS = ("memory", "kill")
 # Acknowledged in a round before it ends.
@@ -35,14 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All runs that were asked for, one after the other."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="seqdiffrec-endurance-") as name:
-        folder = Path(name)
-        users, source = make_run(options, folder / "run")
-        rows: dict[str, dict[str, Any]] = {}
-        for part in options.parts:
-            print(f"{part} ...", flush=True)
-            rows |= asyncio.run(_RUNS[part](options, folder, users))
+    source, rows = run_parts(options, _RUNS)
     return {"data": source, "settings": {**options.size, **PLUS, "threads": options.threads}, "rows": rows}
 
 

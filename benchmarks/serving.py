@@ -10,7 +10,7 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seqdiffrec.data import Corpus, Dataset, load_corpus
 from seqdiffrec.models.device import pick_device
 
 PLUS = {"attention": "shared_history", "tied_output": True, "cosine_output": True, "seen_bias": True}
+Run = Callable[[argparse.Namespace, Path, list[int]], Coroutine[Any, Any, dict[str, dict[str, Any]]]]
 PARTS = ("load", "reload", "overload")
 # Rates that are asked for, of ten seeds and of one.
 RATES = {10: 150.0, 1: 300.0}
@@ -43,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All runs that were asked for, one after the other."""
+    source, rows = run_parts(options, _RUNS)
+    settings = {**options.size, **PLUS, "top": TOP, "threads": options.threads, "seconds": options.seconds}
+    rate = round(matmul_rate(pick_device("cpu")) / 1e9, 1)
+    return {"data": source, "settings": settings, "matmul_gflop_per_second": rate, "rows": rows}
+
+
+def run_parts(options: argparse.Namespace, runs: dict[str, Run]) -> tuple[str, dict[str, dict[str, Any]]]:
+    """What the log is, and the rows of the parts that were asked for, over one run and store."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="seqdiffrec-serving-") as name:
         folder = Path(name)
@@ -50,10 +59,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows: dict[str, dict[str, Any]] = {}
         for part in options.parts:
             print(f"{part} ...", flush=True)
-            rows |= asyncio.run(_RUNS[part](options, folder, users))
-    settings = {**options.size, **PLUS, "top": TOP, "threads": options.threads, "seconds": options.seconds}
-    rate = round(matmul_rate(pick_device("cpu")) / 1e9, 1)
-    return {"data": source, "settings": settings, "matmul_gflop_per_second": rate, "rows": rows}
+            rows |= asyncio.run(runs[part](options, folder, users))
+    return source, rows
 
 
 async def _load(options: argparse.Namespace, folder: Path, users: list[int]) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,12 @@
 """HTTP as uvicorn's fast parser reads it, but for a bound on the head of a request, and problems in place of text."""
 
 import asyncio
-import json
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from seqdiffrec.serving.problems import problem
 
 LARGEST_HEAD = 32 * 1024
 # Open at a time, idle ones too.
@@ -48,8 +49,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP request")
 
     def _refuse(self, status: HTTPStatus, detail: str, more: str = "") -> None:
-        told = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-        body = json.dumps(told).encode()
+        body = bytes(problem(status, detail).body)
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n{more}\r\n"
