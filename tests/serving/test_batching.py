@@ -17,7 +17,7 @@ class Bench:
         self.rounds: list[list[int]] = []
         self.go, self.begun = threading.Event(), threading.Semaphore(0)
         self.go.set()
-        self.worker = Worker("bench", self._work, **{"most": 4, "longest_wait": 0.1, "time_limit": 5.0, **how})
+        self.worker = Worker("bench", self._work, **{"most": 4, "longest_answer": 0.1, "time_limit": 5.0, **how})
 
     def _work(self, numbers):
         self.begun.release()
@@ -60,7 +60,7 @@ def test_a_round_that_fails_is_told_to_all_and_the_worker_goes_on() -> None:
             raise RuntimeError("broken")
         return tasks
 
-    worker = Worker("bench", work, most=4, longest_wait=0.1, time_limit=5)
+    worker = Worker("bench", work, most=4, longest_answer=0.1, time_limit=5)
     with pytest.raises(RuntimeError, match="broken"):
         worker.submit("bad").result(5)
     assert worker.submit("good").result(5) == "good"
@@ -80,7 +80,8 @@ def test_more_than_can_be_done_in_time_is_refused(bench) -> None:
 
 
 def test_the_queue_is_as_long_as_the_pace_allows(bench) -> None:
-    bench.worker.pace.add(1, 0.005)
+    bench.worker._longest_answer = 20.0
+    bench.worker.pace.add(1, 1.0)
     bench.go.clear()
     bench.worker.submit(0)
     bench.begun.acquire()
@@ -88,7 +89,11 @@ def test_the_queue_is_as_long_as_the_pace_allows(bench) -> None:
     while bench.worker.refusal() is None:
         bench.worker.submit(2)
         accepted += 1
-    assert accepted == 20  # of 5 ms each before the last, with the one under way: 100 ms
+    assert accepted == 19  # of a second each, and what is left of the one under way: less than 20 seconds
+    bench.worker._begun -= 0.9
+    assert bench.worker.refusal()  # 20.1 seconds
+    bench.worker._begun -= 0.2
+    assert bench.worker.refusal() is None  # the one under way takes longer than it should, and is nearly done
 
 
 def test_the_pace_is_measured_without_failures(bench) -> None:

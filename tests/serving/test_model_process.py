@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import seqdiffrec as sdr
 from seqdiffrec.serving.answering import How, find
-from seqdiffrec.serving.model_process import ModelProcess, answer, read, weights_hash, write
+from seqdiffrec.serving.model_process import GONE, Answering, ModelProcess, answer, read, weights_hash, write
 from seqdiffrec.training import RunError
 from tests.serving.conftest import ask, serving
 
@@ -21,25 +23,53 @@ def hash_of(run) -> str:
     return weights_hash(sdr.load(run))
 
 
+def same(found, expected) -> None:
+    for one, other in zip(found, expected, strict=True):
+        for row, wanted in zip([one.best, *(one.picks or [])], [other.best, *(other.picks or [])], strict=True):
+            assert [item for item, _ in row] == [item for item, _ in wanted]
+            assert [score for _, score in row] == pytest.approx([score for _, score in wanted])
+
+
 def test_a_process_says_what_the_model_says_and_is_started_again_after_a_kill(trained) -> None:
-    process, weights, model = ModelProcess(trained, 1), hash_of(trained), sdr.load(trained).model
+    process, model = ModelProcess(1), sdr.load(trained).model
+    number = process.load(trained, hash_of(trained))
     for how in HOWS:
-        found = process.find(HISTORIES, how, weights)
-        expected = find(model, HISTORIES, how)
-        for one, other in zip(found, expected, strict=True):
-            for row, wanted in zip([one.best, *(one.picks or [])], [other.best, *(other.picks or [])], strict=True):
-                assert [item for item, _ in row] == [item for item, _ in wanted]
-                assert [score for _, score in row] == pytest.approx([score for _, score in wanted])
-    first = process._process
+        same(process.find(number, HISTORIES, how), find(model, HISTORIES, how))
+    first = process._process.popen
     first.kill()
     first.wait()
-    assert process.find(HISTORIES, How(1), weights)[0].best[0][0] == find(model, HISTORIES, How(1))[0].best[0][0]
-    second = process._process
+    same(process.find(number, HISTORIES, How(1)), find(model, HISTORIES, How(1)))
+    second = process._process.popen
     assert second.pid != first.pid and second.poll() is None
-    with pytest.raises(RunError, match="other weights"):
-        process.find(HISTORIES, How(1), "x")
     del process
     assert second.wait(10) == 0  # it ended by itself
+
+
+def test_models_are_loaded_beside_each_other_and_forgotten(trained, retrained, tmp_path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    process = ModelProcess(1)
+    old = process.load(folder, hash_of(trained))
+    shutil.rmtree(folder)
+    shutil.copytree(retrained, folder)
+    with pytest.raises(RunError, match="replaced while it was loaded"):
+        process.load(folder, hash_of(trained))
+    new = process.load(folder, hash_of(retrained))
+    for number, run in ((old, trained), (new, retrained)):
+        same(process.find(number, HISTORIES, How(3)), find(sdr.load(run).model, HISTORIES, How(3)))
+    process._process.popen.kill()  # the one of the old model's weights cannot be had again
+    same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained).model, HISTORIES, How(3)))
+    with pytest.raises(RunError, match="no longer has"):
+        process.find(old, HISTORIES, How(3))
+    process.forget(new)
+    with pytest.raises(RunError, match="no longer has"):
+        process.find(new, HISTORIES, How(3))
+    process.close()
+
+
+def test_a_process_that_cannot_stay_up(trained, monkeypatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    with pytest.raises(RunError, match="twice"):
+        ModelProcess(1).load(trained, "x")
 
 
 def test_a_service_with_it_answers_as_one_without(trained, tmp_path) -> None:
@@ -53,30 +83,57 @@ def test_a_service_with_it_answers_as_one_without(trained, tmp_path) -> None:
     assert len(answers[1]["picks"]) == 3
 
 
-def told(run, *asked: object) -> list[dict[str, object]]:
+def told(work, *asked: object) -> list[dict[str, Any]]:
     """What is said to these questions, without another process."""
-    questions, answers = io.BytesIO(), io.BytesIO()
+    pipe = io.BytesIO()
     for one in asked:
-        write(questions, json.dumps(one).encode())
-    questions.seek(0)
-    answer(questions, answers, run)
-    answers.seek(0)
-    return [json.loads(read(answers)) for _ in asked]
+        write(pipe, json.dumps(one).encode())
+    end = pipe.tell()
+    pipe.seek(0)
+    answer(TwoWay(pipe, end), work)
+    pipe.seek(end)
+    return [json.loads(read(pipe)) for _ in asked]
 
 
-def question(weights: str, **how: object) -> dict[str, object]:
-    return {"hash": weights, "histories": [[1]], "how": {"k": 2, "excluded": [], "only": None, **how}}
+class TwoWay:
+    """Reads up to an end, and writes from there."""
+
+    def __init__(self, pipe: io.BytesIO, end: int) -> None:
+        self._pipe, self._end, self._read = pipe, end, 0
+
+    def read(self, size: int) -> bytes:
+        self._pipe.seek(self._read)
+        found = self._pipe.read(min(size, self._end - self._read))
+        self._read += len(found)
+        self._pipe.seek(0, io.SEEK_END)
+        return found
+
+    def write(self, message: bytes) -> None:
+        self._pipe.write(message)
+
+    def flush(self) -> None: ...
+
+
+def question(model: int, **how: object) -> dict[str, object]:
+    return {
+        "model": model, "histories": [[1]], "forget": [], "how": {"k": 2, "excluded": [], "only": None, **how},
+    }  # fmt: skip
 
 
 def test_what_goes_wrong_is_told_and_the_next_question_answered(trained, retrained, tmp_path) -> None:
-    wrong, good, other = told(
-        trained, question(hash_of(trained), only=[99]), question(hash_of(trained)), question(hash_of(retrained))
+    answering = Answering()
+    loaded, missing, other = told(
+        answering.load,
+        {"model": 0, "run": str(trained), "hash": hash_of(trained)},
+        {"model": 1, "run": str(tmp_path / "nothing"), "hash": "x"},
+        {"model": 2, "run": str(trained), "hash": hash_of(retrained)},
     )
-    assert "IndexError" in str(wrong["failed"])
+    assert loaded == {}
+    assert "does not exist" in missing["failed"] and "replaced" in other["failed"]
+    wrong, good, unknown = told(answering.find, question(0, only=[99]), question(0), question(1))
+    assert "IndexError" in wrong["failed"]
     assert len(good["found"][0][0]) == 2
-    assert "other weights" in str(other["failed"])
-    for failed in told(tmp_path / "nothing", question("x"), question("x")):  # a run that could not be loaded
-        assert "does not exist" in str(failed["failed"])
+    assert unknown == {"failed": GONE}
 
 
 def test_a_message_that_is_cut_off_is_none() -> None:

@@ -66,7 +66,7 @@ class Worker(Generic[Task, Result]):
 
     work: does a round of tasks in the thread, and returns a result or an exception for each.
     most: tasks of one round.
-    longest_wait: seconds that a task may have before it; one that would wait longer is refused at once.
+    longest_answer: seconds that a task may be expected to take, from now to its answer; others are refused at once.
     time_limit: seconds after which the caller is told that it took too long.
     observe: told the number of tasks and the seconds of each round.
     """
@@ -77,15 +77,15 @@ class Worker(Generic[Task, Result]):
         work: Callable[[Sequence[Task]], Sequence[Result | Exception]],
         *,
         most: int,
-        longest_wait: float,
+        longest_answer: float,
         time_limit: float,
         observe: Callable[[int, float], None] = lambda count, seconds: None,
     ):
         self.name, self._work, self._observe = name, work, observe
-        self._most, self._longest_wait, self._time_limit = most, longest_wait, time_limit
+        self._most, self._longest_answer, self._time_limit = most, longest_answer, time_limit
         self._waiting: deque[_Waiting[Task, Result]] = deque()
         self._changed = threading.Condition()
-        self._busy, self._closed = 0, False
+        self._busy, self._begun, self._closed = 0, 0.0, False
         self.pace = Pace()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -96,11 +96,11 @@ class Worker(Generic[Task, Result]):
         return len(self._waiting)
 
     def refusal(self) -> str | None:
-        """Why no task is taken now, or None. How long a task would wait is known from how long those before took."""
+        """Why no task is taken now, or None. How long it would take is known from how long those before took."""
         if self._closed:
             return "the service is shutting down"
         waiting = len(self._waiting)
-        if waiting >= ALWAYS and self.pace.seconds(self._busy) + self._rounds(waiting) > self._longest_wait:
+        if waiting >= ALWAYS and self._before() + self._rounds(waiting + 1) > self._longest_answer:
             return "there are more requests than the service can answer in time"
         return None
 
@@ -131,6 +131,11 @@ class Worker(Generic[Task, Result]):
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _before(self) -> float:
+        """Seconds that the round under way will still take."""
+        busy = self._busy
+        return max(0.0, self.pace.seconds(busy) - (time.perf_counter() - self._begun)) if busy else 0.0
 
     def _rounds(self, tasks: int) -> float:
         """Seconds for so many tasks, in full rounds and a last one."""
@@ -168,7 +173,7 @@ class Worker(Generic[Task, Result]):
                     if waiting.answer.set_running_or_notify_cancel():
                         batch.append(waiting)
                 if batch:
-                    self._busy = len(batch)
+                    self._busy, self._begun = len(batch), time.perf_counter()
                     return batch
                 if self._closed and not self._waiting:
                     return None

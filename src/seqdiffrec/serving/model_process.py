@@ -1,13 +1,17 @@
-"""A model in a process of its own, which answers over two pipes.
+"""Models in a process of their own, which answers over two sockets.
 
-In one process its hundreds of small steps and those of the event loop would wait for each other's turn at Python's
-lock: each was half as fast. A message is its length, eight bytes, and JSON; nothing is ever unpickled.
+In one process their hundreds of small steps and those of the event loop would wait for each other's turn at Python's
+lock: each was half as fast. A message is its length, eight bytes, and JSON; nothing is ever unpickled. One socket is
+for questions, the other for loading, which goes on beside them: to start one more process for a new model, and import
+all that it needs, would take two cores for seconds.
 """
 
 import gc
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +19,9 @@ import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,70 +34,137 @@ from seqdiffrec.training import RunError
 
 LENGTH = 8
 LAST_SECONDS = 5.0  # for it to end by itself
+GONE = "the run's folder no longer has the model that serves; POST /v1/models/reload takes what lies there now"
+
+
+class Channel:
+    """This process's end of a socket: one question at a time, each answered before the next."""
+
+    def __init__(self) -> None:
+        self._here, self.there = socket.socketpair()
+        self._file = self._here.makefile("rwb")
+        self._one_at_a_time = threading.Lock()
+
+    def ask(self, question: dict[str, Any]) -> Any:
+        """The answer. Raises RunError for what went wrong there, OSError or EOFError where nobody is there."""
+        message = json.dumps(question).encode()
+        with self._one_at_a_time:
+            write(self._file, message)
+            answer = json.loads(read(self._file))
+        if "failed" in answer:
+            raise RunError(answer["failed"])
+        return answer
+
+    def close(self) -> None:
+        """The other end is told that there is nothing more, and whoever waits here that nothing will come."""
+        with suppress(OSError):  # it is gone already
+            self._here.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # and did not read all
+            self._file.close()
+        self._here.close()
+
+
+class Process:
+    """The other process, and what leads to it."""
+
+    def __init__(self, threads: int):
+        self.channels = {"questions": Channel(), "loads": Channel()}
+        theirs = [channel.there for channel in self.channels.values()]
+        descriptors = [one.fileno() for one in theirs]
+        start = "from seqdiffrec.serving.model_process import main; main()"
+        command = [sys.executable, "-P", "-c", start, str(threads), *map(str, descriptors)]
+        self.popen = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=descriptors
+        )
+        for one in theirs:
+            one.close()
+
+    def end(self) -> None:
+        """Let it end by itself, as it does when nobody can ask any more; without waiting for it."""
+        for channel in self.channels.values():
+            channel.close()
+        with suppress(RuntimeError):  # this process ends too, and starts no more threads
+            threading.Thread(target=self._reap, daemon=True).start()
+
+    def _reap(self) -> None:
+        try:
+            self.popen.wait(LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
 
 
 class ModelProcess:
-    """The model of a run, in a process that is started now, and ends with this object or this process.
+    """A process for models, started now, that ends with this object or with the process that made it.
 
-    Raises RunError, at the first question, where it could not load the run. A process that was killed is started again.
+    threads: of its products. A process that was killed is started again, with the models that it had.
     """
 
-    def __init__(self, run: Path, threads: int):
-        start = "from seqdiffrec.serving.model_process import main; main()"
-        self._command = [sys.executable, "-P", "-c", start, str(run), str(threads)]
-        self._one_at_a_time = threading.Lock()
+    def __init__(self, threads: int):
+        self._threads = threads
+        self._numbers = itertools.count()
+        self._models: dict[int, tuple[Path, str]] = {}
+        self._unwanted: list[int] = []
+        self._restarting = threading.Lock()
         self._start()
 
-    def find(self, histories: Sequence[NDArray[np.int32]], how: How, weights: str) -> list[Found]:
-        """As `answering.find`, by a model of this hash. What went wrong there is raised as RunError."""
-        asked = {"hash": weights, "histories": [history.tolist() for history in histories], "how": asdict(how)}
-        question = json.dumps(asked).encode()
-        with self._one_at_a_time:
-            try:
-                answer = self._ask(question)
-            except (OSError, EOFError):
-                self._end()
-                self._start()
-                answer = self._ask(question)
-        if "failed" in answer:
-            raise RunError(answer["failed"])
-        return [Found(*one) for one in answer["found"]]
+    def load(self, run: Path, weights: str) -> int:
+        """Load a run that has weights of this hash; the number that names it from now on. Raises RunError."""
+        number = next(self._numbers)
+        self._ask("loads", _to_load(number, run, weights))
+        self._models[number] = run, weights
+        return number
 
-    def _ask(self, question: bytes) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        write(self._process.stdin, question)
-        return json.loads(read(self._process.stdout))
+    def find(self, model: int, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
+        """As `answering.find`, by a model that was loaded. What goes wrong there is raised as RunError."""
+        unwanted, self._unwanted = self._unwanted, []
+        asked = [history.tolist() for history in histories]
+        question = {"model": model, "histories": asked, "how": asdict(how), "forget": unwanted}
+        return [Found(*one) for one in self._ask("questions", question)["found"]]
+
+    def forget(self, model: int) -> None:
+        """Let go of a model, with the next question."""
+        del self._models[model]
+        self._unwanted.append(model)
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def _ask(self, channel: str, question: dict[str, Any]) -> Any:
+        process = self._process
+        try:
+            return process.channels[channel].ask(question)
+        except (OSError, EOFError):
+            with self._restarting:
+                if self._process is process:
+                    self._end()
+                    self._start()
+        try:
+            return self._process.channels[channel].ask(question)
+        except (OSError, EOFError) as error:
+            raise RunError("the model's process ended twice in a row") from error
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._end = weakref.finalize(self, end, self._process)
+        process = Process(self._threads)
+        self._end = weakref.finalize(self, process.end)
+        for number, (run, weights) in list(self._models.items()):
+            with suppress(RunError):  # its folder no longer has it, which each question to it is told
+                process.channels["loads"].ask(_to_load(number, run, weights))
+        self._process = process
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Let a process end by itself, as it does when nobody can ask any more; without waiting for it."""
-    assert process.stdin is not None and process.stdout is not None
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # it is gone, with what it had not read
-            pipe.close()
-    with suppress(RuntimeError):  # this process ends too, and starts no more threads
-        threading.Thread(target=_reap, args=(process,), daemon=True).start()
+def _to_load(number: int, run: Path, weights: str) -> dict[str, Any]:
+    return {"model": number, "run": str(run), "hash": weights}
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(LAST_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def write(pipe: IO[bytes], message: bytes) -> None:
+def write(pipe: BufferedIOBase, message: bytes) -> None:
     """Send a message."""
     pipe.write(len(message).to_bytes(LENGTH, "big") + message)
     pipe.flush()
 
 
-def read(pipe: IO[bytes]) -> bytes:
+def read(pipe: BufferedIOBase) -> bytes:
     """The next message. Raises EOFError where there will be none."""
     head = pipe.read(LENGTH)
     message = pipe.read(int.from_bytes(head, "big")) if len(head) == LENGTH else b""
@@ -101,31 +173,44 @@ def read(pipe: IO[bytes]) -> bytes:
     return message
 
 
-def answer(questions: IO[bytes], answers: IO[bytes], run: Path) -> None:
-    """Load a run and answer until nobody asks any more."""
-    try:
-        loaded: Recommender | str = load(run)
-    except Exception as error:  # told to the one who asks
-        loaded = f"{type(error).__name__}: {error}"
-    gc.freeze()  # a full collection would walk over all that was imported, and a round would wait for it
-    with suppress(EOFError, BrokenPipeError):
+class Answering:
+    """What the other process does: it loads runs, and answers by them."""
+
+    def __init__(self) -> None:
+        self._models: dict[int, Recommender] = {}
+
+    def load(self, asked: Any) -> dict[str, Any]:
+        """Load a run where it has these weights."""
+        loaded = load(Path(asked["run"]))
+        if weights_hash(loaded) != asked["hash"]:
+            raise RunError(f"{asked['run']}: its weights were replaced while it was loaded: try again")
+        self._models[asked["model"]] = loaded
+        gc.freeze()  # a full collection would walk over all that was imported, and a round would wait for it
+        return {}
+
+    def find(self, asked: Any) -> dict[str, Any]:
+        """Answer a round of questions."""
+        for number in asked["forget"]:
+            self._models.pop(number, None)
+        if asked["model"] not in self._models:
+            raise RunError(GONE)
+        how = asked["how"]
+        only = None if how["only"] is None else tuple(how["only"])
+        how = How(**how | {"excluded": tuple(how["excluded"]), "only": only})
+        histories = [np.array(one, dtype=np.int32) for one in asked["histories"]]
+        return {"found": find(self._models[asked["model"]].model, histories, how)}
+
+
+def answer(pipe: BufferedIOBase, work: Any) -> None:
+    """Do what is asked until nobody asks any more."""
+    with suppress(EOFError, OSError):
         while True:
-            told = _answer(loaded, json.loads(read(questions)))
-            write(answers, json.dumps(told).encode())
-
-
-def _answer(loaded: Recommender | str, asked: Any) -> dict[str, Any]:
-    if isinstance(loaded, str):
-        return {"failed": loaded}
-    if weights_hash(loaded) != asked["hash"]:
-        return {"failed": "the run's folder has other weights by now; POST /v1/models/reload takes them"}
-    how = asked["how"]
-    only = None if how["only"] is None else tuple(how["only"])
-    how = How(**how | {"excluded": tuple(how["excluded"]), "only": only})
-    try:
-        return {"found": find(loaded.model, [np.array(one, dtype=np.int32) for one in asked["histories"]], how)}
-    except Exception as error:  # of this round; the process goes on
-        return {"failed": f"{type(error).__name__}: {error}"}
+            asked = json.loads(read(pipe))
+            try:
+                told = work(asked)
+            except Exception as error:  # told to the one who asks; the process goes on
+                told = {"failed": str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"}
+            write(pipe, json.dumps(told).encode())
 
 
 def weights_hash(recommender: Recommender) -> str:
@@ -136,12 +221,14 @@ def weights_hash(recommender: Recommender) -> str:
 
 
 def main() -> None:
-    """The other process: the run and the number of threads are its arguments."""
+    """The other process: the number of threads and its two sockets are its arguments."""
     # Ctrl-C reaches both processes: the service ends this one, when all is answered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints does not get among the answers
-    run, threads = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    threadpool_limits(int(threads))
-    answer(questions, answers, Path(run))
+    os.dup2(2, 1)  # whatever a library prints goes where errors go
+    threads, *descriptors = map(int, sys.argv[1:])
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    questions, loads = (socket.socket(fileno=one).makefile("rwb") for one in descriptors)
+    answering = Answering()
+    threading.Thread(target=answer, args=(loads, answering.load)).start()
+    answer(questions, answering.find)

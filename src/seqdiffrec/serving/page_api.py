@@ -26,8 +26,8 @@ from seqdiffrec.serving.service import ServiceDep
 
 router = APIRouter(prefix="/v1/page", responses=declared(401, 422, 500, 503), tags=["page"])
 
-# Seconds: to wait for other people's looks, and for one's own, which is long only when a large catalogue is new.
-LONGEST_WAIT, TIME_LIMIT = 2.0, 30.0
+# Seconds that a look may be expected to take, and after which it is given up: the first at a large catalogue is long.
+LONGEST_ANSWER, TIME_LIMIT = 2.0, 30.0
 
 Text = Annotated[str, Query(max_length=LONGEST_QUERY, description="What to look for; nothing for all.")]
 Limit = Annotated[int, Query(ge=1, le=MOST_FOUND)]
@@ -39,7 +39,7 @@ class Page:
 
     def __init__(self) -> None:
         self._worker: Worker[Callable[[], Any], Any] = Worker(
-            "page", _work, most=8, longest_wait=LONGEST_WAIT, time_limit=TIME_LIMIT
+            "page", _work, most=8, longest_answer=LONGEST_ANSWER, time_limit=TIME_LIMIT
         )
         self._data: PageData | None = None
 

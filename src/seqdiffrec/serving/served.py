@@ -1,6 +1,7 @@
 """A loaded run as the service asks it: ids looked up in constant time, many questions answered in one pass."""
 
 import logging
+import weakref
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,14 +41,17 @@ class Lists:
 class ServedModel:
     """A run that has been loaded.
 
-    threads: of the process of its own that answers; None answers in this one.
+    process: the one that answers; None answers in this one.
     Raises RunError where the run is broken.
     """
 
-    def __init__(self, run: Path, threads: int | None = None):
-        self._process = None if threads is None else ModelProcess(run.resolve(), threads)
+    def __init__(self, run: Path, process: ModelProcess | None = None):
         self.recommender: Recommender = load(run)
         digest = weights_hash(self.recommender)
+        self._process, self._number = process, 0
+        if process is not None:
+            self._number = process.load(run.resolve(), digest)
+            weakref.finalize(self, process.forget, self._number)
         self.identity = Model(run=run.resolve().name, model=self.recommender.model_name, hash=digest)
         vocabulary = self.recommender.vocabulary
         self.ids: list[Any] = plain(vocabulary["item_id"])
@@ -95,7 +99,7 @@ class ServedModel:
         if self._process is None:
             found = find(self.recommender.model, histories, how)
         else:
-            found = self._process.find(histories, how, self.identity.hash)
+            found = self._process.find(self._number, histories, how)
         return [
             Lists(self._listed(best), None if picks is None else [self._listed(pick) for pick in picks])
             for best, picks in found

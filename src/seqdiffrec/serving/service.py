@@ -17,6 +17,7 @@ from seqdiffrec.serving.answering import NO_ITEMS, How
 from seqdiffrec.serving.batching import Worker
 from seqdiffrec.serving.history import Event, Forget, HistoryStore, Stored
 from seqdiffrec.serving.metrics import Metrics
+from seqdiffrec.serving.model_process import ModelProcess
 from seqdiffrec.serving.problems import ProblemError
 from seqdiffrec.serving.schemas import MOST_ITEMS, MOST_PICKS, Model, RecommendationRequest, Skipped, text_of
 from seqdiffrec.serving.served import Lists, Question, ServedModel, answer_all
@@ -31,12 +32,13 @@ Returned = TypeVar("Returned")
 class Limits:
     """What the service takes on.
 
-    longest_wait: seconds that a request may have to wait before it is begun; more are refused at once (503).
+    longest_answer: seconds that the work of a request may be expected to take, its wait included; others are refused
+        at once (503).
     time_limit: seconds after which an answer is given up.
     most_together: requests that the model answers in one pass, and events that are written in one transaction.
     """
 
-    longest_wait: float = 0.1
+    longest_answer: float = 0.13
     time_limit: float = 5.0
     most_together: int = 32
 
@@ -49,7 +51,8 @@ class Service:
     """
 
     def __init__(self, run: Path, store: str | Path, limits: Limits, threads: int | None = None):
-        self.metrics, self.closing, self._run, self._threads = Metrics(), False, run, threads
+        self.metrics, self.closing, self._run = Metrics(), False, run
+        self._process = None if threads is None else ModelProcess(threads)
         self.model = self._load()
         self._store = HistoryStore(store, MOST_ITEMS)
         self.store_shown = self._store.database.shown
@@ -135,10 +138,12 @@ class Service:
         self.closing = True
         for worker in (self._asked, self._read, self._write):
             worker.close()
+        if self._process is not None:
+            self._process.close()
         self._store.close()
 
     def _load(self) -> ServedModel:
-        loaded = ServedModel(self._run, self._threads)
+        loaded = ServedModel(self._run, self._process)
         loaded.check()
         self.metrics.model.clear()
         self.metrics.model.labels(**loaded.identity.model_dump()).set(1)
@@ -159,7 +164,7 @@ class Service:
             name,
             work,
             most=limits.most_together,
-            longest_wait=limits.longest_wait,
+            longest_answer=limits.longest_answer,
             time_limit=limits.time_limit,
             observe=observe,
         )
