@@ -45,7 +45,12 @@ def test_as_json(cli, clicks):
 
 def test_columns_that_are_named_are_taken(cli, clicks, refused):
     clicks.write_text(clicks.read_text().replace("userId", "a").replace("SKU", "b"))
-    refused(cli("fit", clicks, "--out", "run"), "none of the columns 'a', 'b', 'eventTime', 'stars'", "--user NAME")
+    refused(
+        cli("fit", clicks, "--out", "run"),
+        "none of the columns 'a', 'b', 'eventTime', 'stars'",
+        "a user or an item",
+        "--user COL --item COL\n",
+    )
     named = ["--user", "a", "--item", "b"]
     refused(cli("fit", clicks, "--out", "run", *named, "--time", "c"), "no column 'c'")
     result = cli("fit", clicks, "--out", "run", *named, "--json")

@@ -117,6 +117,19 @@ def test_missing_column_names_the_ones_there(tmp_path):
         Interactions.from_frame(FRAME, time="time")
 
 
+def test_all_missing_columns_are_named_at_once_with_the_options_that_mend_it(tmp_path):
+    path = write(tmp_path, "who,sku,when\n1,2,3\n")
+    with pytest.raises(DataError) as raised:
+        Interactions.read(path)
+    assert str(raised.value) == (
+        f"{path}: no column 'user_id' (wanted as the user) and no column 'item_id' (wanted as the item); the columns "
+        "are 'who', 'sku', 'when'. Say which holds what: --user COL --item COL --time COL (in Python user=, item=, "
+        "time=)"
+    )
+    with pytest.raises(DataError, match=r"no column 'x' \(wanted as the split\); .*--split COL \(in Python split=\)"):
+        Interactions.from_frame(FRAME, split="x")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -248,7 +248,10 @@ def test_a_database_in_a_recipe(sqlite, tmp_path, monkeypatch, capsys):
         (["train", "--data", "log.csv", "--query", "SELECT 1", "--out", "run"], "data.query has no effect on log.csv"),
         (["train", "--data", "sqlite:///no.db", *WORDS, "--out", "run"], "there is no file no.db"),
         (["data", "prepare", "sqlite:///shop.db", "--query", "SELECT", "--out", "run"], "check the query"),
-        (["fit", "sqlite:///shop.db", "--query", "SELECT 1 AS a", "--out", "run"], "called as a user usually is"),
+        (
+            ["fit", "sqlite:///shop.db", "--query", "SELECT 1 AS a", "--out", "run"],
+            "called as a user or an item usually is",
+        ),
     ],
 )
 def test_a_mistake_with_a_database_is_one_message(words, message, sqlite, tmp_path, monkeypatch, capsys):

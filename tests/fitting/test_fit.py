@@ -245,7 +245,7 @@ def test_columns_are_known_by_their_names(names: list[str], expected: dict[str, 
 
 
 def test_columns_that_are_not_known_are_asked_for() -> None:
-    with pytest.raises(DataError, match=r"log.csv: none of the columns 'a', 'item' is called as a user.*--user NAME"):
+    with pytest.raises(DataError, match=r"log.csv: none of the columns 'a', 'item' is called as a user.*--user COL"):
         guess_columns("log.csv", ["a", "item"])
     with pytest.raises(DataError, match="'user_id' and 'userId' may both be the user"):
         guess_columns("log.csv", ["user_id", "userId", "item"])

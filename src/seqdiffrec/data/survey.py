@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data import oddities
+from seqdiffrec.data.columns import check_columns
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import read_columns
 from seqdiffrec.data.oddities import Oddity
@@ -106,10 +107,7 @@ def survey(log: RawLog, columns: Mapping[str, str]) -> Survey:
 
 
 def _read(log: RawLog, columns: Mapping[str, str]) -> pl.DataFrame:
-    for name in columns.values():
-        if name not in log.columns:
-            why = f": {log.uneven[name]}" if name in log.uneven else ""
-            raise DataError(f"{log.label}: no column {name!r}{why}; there are {', '.join(map(repr, log.columns))}")
+    check_columns(log.label, log.columns, log.uneven, columns)
     raw = read_columns(log, dict(columns))
     if len(raw) == 0:
         raise DataError(f"{log.label} has columns but no rows; it must hold at least one action")
