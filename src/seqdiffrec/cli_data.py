@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from seqdiffrec import show, show_survey
-from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, SplitColumn, Time, User, named_columns
+from seqdiffrec.cli_options import (
+    AsJson,
+    DataRoot,
+    Item,
+    Items,
+    Query,
+    SplitColumn,
+    Time,
+    User,
+    named_columns,
+    query_on,
+)
 from seqdiffrec.config import RunConfig, with_changes
 from seqdiffrec.data import DATASETS, Dataset, load_corpus, statistics
 from seqdiffrec.data.corpus import is_corpus
@@ -46,8 +57,9 @@ def data_check(
     if source in DATASETS or is_corpus(source):
         raise SettingError(f"{source} is prepared already; its figures: seqdiffrec data stats {source}")
     given = {"user": user, "item": item, "time": time}
+    query = query_on(source, query)
     with show.waiting("reading"):
-        log = open_query(_needed(query), source) if is_url(source) else open_path(Path(source))
+        log = open_path(Path(source)) if query is None else open_query(query, source)
     columns = named_columns(source, log.columns, given)
     with show.waiting("looking"):
         found = survey(log, columns)
@@ -114,12 +126,6 @@ def _dataset(name: str, options: dict[str, str | None], changes: list[str] | Non
     """A named dataset, or a log, with these options and changes."""
     tables = {"data": {**source_of(name), **{key: value for key, value in options.items() if value is not None}}}
     return RunConfig.of(with_changes(tables, changes or [])).data.load()
-
-
-def _needed(query: str | None) -> str:
-    if query is None:
-        raise SettingError("a database needs a query that says which rows to take: --query 'SELECT ...'")
-    return query
 
 
 def _train_command(source: str, name: str, options: dict[str, str | None]) -> str:

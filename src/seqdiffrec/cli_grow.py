@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from seqdiffrec import show
-from seqdiffrec.cli_options import AsJson, Items, Run, this_command
+from seqdiffrec.cli_options import AsJson, Items, Query, Run, query_on, this_command
 from seqdiffrec.data import Interactions
 from seqdiffrec.data.items import read_items
+from seqdiffrec.data.sql import open_query
 from seqdiffrec.inference import load
 from seqdiffrec.inference.recommender import UPDATE_EPOCHS, UPDATE_RATE
 from seqdiffrec.models.settings import SettingError
@@ -59,8 +60,12 @@ def add_items(
 @grow_app.command()
 def update(
     run: Run,
-    data: Annotated[Path, typer.Option(help="What happened since: a log as the run's, its new actions alone.")],
+    data: Annotated[
+        str,
+        typer.Option(help="What happened since: a file, a folder of Parquet or a database's URL, new actions alone."),
+    ],
     out: Out,
+    query: Query = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids.  [default: the run's]")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids.  [default: the run's]")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times.  [default: the run's]")] = None,
@@ -74,12 +79,19 @@ def update(
 ) -> None:
     """Go on with what happened since. Example: seqdiffrec update runs/mine --data today.csv --out runs/today"""
     refuse_existing(out)
+    query = query_on(data, query)
     recommender = load(run)
     assert recommender.run is not None
     settings: dict[str, Any] = recommender.run.record.get("data", {})
     given = {"user": user, "item": item, "time": time}
     columns = {name: settings.get(name) if value is None else value for name, value in given.items()}
-    log = Interactions.read(data, **{name: value for name, value in columns.items() if value is not None})
+    named = {name: value for name, value in columns.items() if value is not None}
+    with show.waiting("reading"):
+        log = (
+            Interactions.read(data, **named)
+            if query is None
+            else Interactions.from_log(open_query(query, data), **named)
+        )
     try:
         grown = recommender.fit_partial(
             log,
