@@ -37,6 +37,17 @@ class Dataset:
     is_whole: bool = False
     output: FrameKind = "polars"
 
+    def __repr__(self) -> str:
+        cases = f"cases: {len(self.split.validation):,} validation, {len(self.split.test):,} test"
+        how = "leave-one-out"
+        if self.is_whole:
+            how, cases = "none", "all is for training"
+        elif self.times is not None:
+            how = f"at {self.times[0]} and {self.times[1]}"
+        elif self.corpus.parts is not None:
+            how = f"by the column {self.corpus.provenance['split']!r}"
+        return f"Dataset({self.corpus.name!r}: {self.corpus.size}; split {how}, {cases})"
+
     def whole(self) -> "Dataset":
         """The same log with every action for training and none to judge by, for a model that is to be used."""
         return Dataset(self.corpus, whole_log(self.corpus), is_whole=True, output=self.output)
