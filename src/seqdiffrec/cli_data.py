@@ -25,7 +25,7 @@ from seqdiffrec.config import RunConfig, with_changes
 from seqdiffrec.data import DATASETS, Dataset, load_corpus, statistics
 from seqdiffrec.data.corpus import is_corpus
 from seqdiffrec.data.sources import open_path
-from seqdiffrec.data.sql import is_url, open_query, without_password
+from seqdiffrec.data.sql import database_name, open_query, without_password
 from seqdiffrec.data.survey import survey
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.studies import source_of
@@ -63,7 +63,7 @@ def data_check(
     columns = named_columns(source, log.columns, given)
     with show.waiting("looking"):
         found = survey(log, columns)
-    name = "mine" if is_url(source) else Path(source).name.split(".")[0]
+    name = Path(source).name.split(".")[0] if query is None else database_name(source)
     words = {"query": query, **given}
     fit = shlex.join(["seqdiffrec", "fit", source, *_words(words), "--out", f"runs/{name}"])
     train = _train_command(source, name, words | columns)
