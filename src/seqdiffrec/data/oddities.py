@@ -139,8 +139,8 @@ def of_times(times: NDArray[Any], is_dates: bool) -> tuple[dict[str, Any], list[
     ):
         if count > 0:
             says = f"times {when}: {count:,}"
-            found.append(Oddity(name, count, says, "mend them, or drop those rows", [_shown(value, per)]))
-    shown = {"from": _shown(least, per), "to": _shown(greatest, per), "unit": "dates" if is_dates else unit}
+            found.append(Oddity(name, count, says, "mend them, or drop those rows", [as_date(value, per)]))
+    shown = {"from": as_date(least, per), "to": as_date(greatest, per), "unit": "dates" if is_dates else unit}
     return shown, found
 
 
@@ -149,8 +149,8 @@ def _share(count: int, of: int) -> str:
     return f"{count:,} ({'under 1' if share < 1 else round(share)} %)"
 
 
-def _shown(time: float, per: int) -> str | float:
-    """A time as ISO text, or as the number where no calendar has it."""
+def as_date(time: float, per: int) -> str | float:
+    """A time as ISO text in UTC, or as the number where no calendar has it. per: how many a second has, see `UNITS`."""
     try:
         return datetime.fromtimestamp(time / per, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     except (OverflowError, ValueError, OSError):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seqdiffrec.data import DataError, Dataset, statistics
+from seqdiffrec.data.oddities import of_times
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.evaluation import Ranks
 from seqdiffrec.evaluation.significance import Protocol, mean_interval, paired_bootstrap
@@ -145,7 +146,10 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
     corpus = data.corpus
     lengths = corpus.sequences().lengths
     counts = np.bincount(corpus.items, minlength=corpus.num_items + 1)[1:]
-    times = None if corpus.timestamps is None else [corpus.timestamps.min().item(), corpus.timestamps.max().item()]
+    times = unit = None
+    if corpus.timestamps is not None:
+        times = [corpus.timestamps.min().item(), corpus.timestamps.max().item()]
+        unit = of_times(corpus.timestamps, is_dates=False)[0]["unit"]
     middle, long = np.quantile(lengths, (0.5, 0.9))
     return {
         "name": corpus.name,
@@ -154,6 +158,7 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
         "short_users": float(np.mean(lengths < 3)),
         "rare_items": float(np.mean(counts < 5)),
         "times": times,
+        "time_unit": unit,
         "content_hash": corpus.content_hash,
     }
 
