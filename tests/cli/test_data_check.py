@@ -23,7 +23,7 @@ def test_one_screen_for_people(cli, log):
     assert shown.code == 0 and len(lines) < 24 and all(len(line) <= 80 for line in lines[:11])
     assert "3 users" not in shown.out and "4 users, 5 items, 17 actions of 18 rows" in shown.out
     assert "users by actions" in shown.out and "█" in shown.out
-    assert "refused: rows without an item in column 'sku': 1, the first is row 16." in shown.out
+    assert "refused: clicks.csv, line 17: no id in column 'sku'. Fill it in or drop the row." in shown.out
     assert "'b' and 'B '" in shown.out and "16 in seconds, 1 in milliseconds" in shown.out
     assert "by their names: user is 'visitor', item is 'sku'" in shown.err
     assert shown.next_step == ["seqdiffrec", "fit", log, "--time", "when", "--out", "runs/clicks"]

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data.prepare import SHORTEST_USEFUL
+from seqdiffrec.data.sources import Where
 
 MANY_EVENTS = 10_000
 """A user with so many is rarely a person."""
@@ -36,13 +37,21 @@ class Oddity:
     refused: bool = False
 
 
-def no_value(column: str, kind: str, rows: pl.Series) -> Oddity:
-    """Rows that have no user, item or time; `rows` is true there."""
-    count = int(rows.sum())
-    first = int(rows.arg_max() or 0) + 1
-    what = "a finite time" if kind == "time" else f"{'an' if kind == 'item' else 'a'} {kind}"
-    says = f"rows without {what} in column {column!r}: {count:,}, the first is row {first:,}"
-    return Oddity(f"no_{kind}", count, says, "fill them in or drop them", refused=True)
+def no_value(kind: str, column: str, values: pl.Series, missing: pl.Series, where: Where) -> Oddity:
+    """Rows that have no user, item or finite time; `missing` is true there. Said as training says it of the first.
+
+    values: what the column holds. where: says where a row stands.
+    """
+    first, what = missing.arg_max() or 0, f"no id in column {column!r}"
+    if kind == "time":
+        what = f"no timestamp in column {column!r}"
+        if values.null_count():
+            first = values.is_null().arg_max() or 0
+        else:
+            what = f"timestamp {values[first]} is not a finite number"
+    more = int(missing.sum()) - 1
+    also = f" (and {more:,} more row{'s' * (more != 1)})" if more else ""
+    return Oddity(f"no_{kind}", more + 1, f"{where(first)}: {what}{also}", "fill it in or drop the row", refused=True)
 
 
 def unread_times(column: str, why: str) -> Oddity:

@@ -69,7 +69,9 @@ def survey(log: RawLog, columns: Mapping[str, str]) -> Survey:
     if times is not None:
         missing["time"] = about_times.missing
     found = about_times.found + [
-        oddities.no_value(columns[kind], kind, rows) for kind, rows in missing.items() if rows.any()
+        oddities.no_value(kind, columns[kind], raw[kind], rows, log.where)
+        for kind, rows in missing.items()
+        if rows.any()
     ]
     lacks = np.logical_or.reduce([rows.to_numpy() for rows in missing.values()])
     rows = np.flatnonzero(~lacks) if lacks.any() else None
@@ -131,7 +133,7 @@ def _times_of(raw: pl.DataFrame, log: RawLog, columns: Mapping[str, str]) -> tup
         times = pl.select(pl.when(times.is_finite()).then(times)).to_series()
     missing = times.is_null()
     if missing.all():
-        odd = [oddities.no_value(columns["time"], "time", missing)] if "time" in columns else []
+        odd = [oddities.no_value("time", columns["time"], raw["time"], missing, log.where)] if "time" in columns else []
         return None, _Times(missing, is_dates, odd)
     try:
         return as_numbers(times.fill_null(times.drop_nulls()[0]), log.where), _Times(missing, is_dates, [])
