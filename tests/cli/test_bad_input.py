@@ -269,6 +269,28 @@ def test_info_of_a_run_that_is_broken(cli, run, refused, name):
     refused(cli("info", run), *needles)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "needles"),
+    [
+        ("log.csv", GOOD, ["log.csv is a file of data, not a run", "seqdiffrec fit log.csv --out RUN"]),
+        ("log.csv.gz", "x", ["log.csv.gz is a file of data, not a run"]),
+        ("record.json", "{}", ["record.json is a file, not a run; a run is a folder"]),
+        ("copy/run.json", None, ["copy/run.json is a file", "name copy"]),
+        ("copy/corpus", None, ["copy/corpus is a prepared corpus", "seqdiffrec train --data copy/corpus"]),
+        ("runs/gone", None, ["runs/gone does not exist; check the path"]),
+        (".", None, [". has no run.json, so it is not a run"]),
+    ],
+)
+@pytest.mark.usefixtures("run")
+def test_what_is_no_run_is_called_what_it_is(cli, refused, name, content, needles):
+    if content is not None:
+        Path(name).write_text(content)
+    for words in (["info", name], ["info", name, "--json"], ["recommend", name, "--user", "1"]):
+        result = cli(*words)
+        refused(result, *needles)
+        assert "Errno" not in result.err and "JSON" not in result.err
+
+
 def test_another_log_than_the_run_was_trained_on(cli, run, refused):
     Path("other.csv").write_text(GOOD)
     words = ["evaluate", run, "--data", "other.csv", "--ranks", "ranks.csv"]
