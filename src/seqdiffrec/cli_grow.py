@@ -12,6 +12,7 @@ from seqdiffrec.cli_options import AsJson, Items, Query, Run, query_on, this_com
 from seqdiffrec.data import Interactions
 from seqdiffrec.data.items import read_items
 from seqdiffrec.data.sql import open_query
+from seqdiffrec.data.words import counted
 from seqdiffrec.inference import load
 from seqdiffrec.inference.recommender import UPDATE_EPOCHS, UPDATE_RATE
 from seqdiffrec.models.settings import SettingError
@@ -53,7 +54,7 @@ def add_items(
         print(json.dumps({"run": str(out), "added": added, "items": grown.model.num_items}, default=str))
     else:
         named = ", ".join(map(str, added[:3])) + ", ..." * (len(added) > 3)
-        print(f"{out}: {len(added):,} new items ({named}), {grown.model.num_items:,} in all")
+        print(f"{out}: {counted(len(added), 'new item')} ({named}), {grown.model.num_items:,} in all")
         show.next_step(shlex.join(["seqdiffrec", "similar", str(out), str(added[0])]))
 
 
@@ -110,6 +111,6 @@ def update(
     if as_json:
         print(json.dumps({"run": str(out), "grown_from": facts}))
     else:
-        counts = f"{facts['users_added']:,} new users, {facts['items_added']:,} new items"
-        print(f"{out}: {facts['actions']:,} new actions, {counts}; {grown.model.num_items:,} items in all")
+        counts = f"{counted(facts['users_added'], 'new user')}, {counted(facts['items_added'], 'new item')}"
+        print(f"{out}: {counted(facts['actions'], 'new action')}, {counts}; {grown.model.num_items:,} items in all")
         show.next_step(shlex.join(["seqdiffrec", "recommend", str(out), "--user", str(grown.corpus.user_ids[-1])]))

@@ -23,6 +23,7 @@ def test_from_a_log_to_a_run_that_serves(cli, clicks):
     result = cli("fit", clicks, "--out", "runs/clicks")
     assert result.code == 0, result.err
     assert "by their names: user is 'userId', item is 'SKU', time is 'eventTime'" in result.err
+    assert result.err.count("at most 1 epoch;") == 2
     table, _, last = result.out.rstrip("\n").rpartition("\n")
     for name in ("DiffRec", "SASRec", "ItemKNN", "Markov", "Popularity"):
         assert name in table

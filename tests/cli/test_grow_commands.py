@@ -15,7 +15,7 @@ def test_a_new_item_like_known_ones(cli, finished):
     rows = cli("score", "more", "--item", 10, "--item", 30, "--item", 7000, "--history", 20, "--json").json["scores"]
     assert rows[2]["score"] == pytest.approx((rows[0]["score"] * rows[1]["score"]) ** 0.5, rel=1e-4)
     text = cli("add-items", run, "--new", 7001, "--like", 10, "--out", "again")
-    assert "1 new items (7001), 15 in all" in text.out and text.next_step == ["seqdiffrec", "similar", "again", "7001"]
+    assert "1 new item (7001), 15 in all" in text.out and text.next_step == ["seqdiffrec", "similar", "again", "7001"]
 
 
 def test_new_items_by_category(cli, csv, train):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqdiffrec.data.prepare import SHORTEST_USEFUL
 from seqdiffrec.data.sources import Where
+from seqdiffrec.data.words import counted
 
 MANY_EVENTS = 10_000
 """A user with so many is rarely a person."""
@@ -50,7 +51,7 @@ def no_value(kind: str, column: str, values: pl.Series, missing: pl.Series, wher
         else:
             what = f"timestamp {values[first]} is not a finite number"
     more = int(missing.sum()) - 1
-    also = f" (and {more:,} more row{'s' * (more != 1)})" if more else ""
+    also = f" (and {counted(more, 'more row')})" if more else ""
     return Oddity(f"no_{kind}", more + 1, f"{where(first)}: {what}{also}", "fill it in or drop the row", refused=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from seqdiffrec.data.oddities import UNITS, as_date
+from seqdiffrec.data.words import counted
 from seqdiffrec.fitting.quality import for_whom, of_lists, of_probabilities
 from seqdiffrec.models import MODELS
 
@@ -103,7 +104,7 @@ def _refitted(facts: dict[str, Any]) -> str:
         return ""
     return _wrap(
         f"What was chosen was then trained once more for use, on all {found['actions']:,} actions and for "
-        f"{found['epochs']} epoch{'s' * (found['epochs'] != 1)}: that is the run in this folder. Nothing is left to "
+        f"{counted(found['epochs'], 'epoch')}: that is the run in this folder. Nothing is left to "
         "test it by; the figures are those of the same settings without the validation and test actions."
     )
 
