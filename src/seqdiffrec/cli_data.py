@@ -101,7 +101,7 @@ def data_stats(
 @data_app.command("prepare")
 def data_prepare(
     name: Source,
-    out: Annotated[Path, typer.Option(help="Folder to write the corpus to; it must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the corpus to, new or empty.")],
     data_root: DataRoot = None,
     query: Query = None,
     user: User = None,

@@ -21,7 +21,7 @@ from seqdiffrec.training.checkpoint import refuse_existing
 
 grow_app = typer.Typer()
 
-Out = Annotated[Path, typer.Option(help="Folder of the new run; it must not exist.")]
+Out = Annotated[Path, typer.Option(help="Folder of the new run, new or empty.")]
 
 
 @grow_app.command("add-items")

@@ -141,6 +141,15 @@ def test_an_out_that_exists(train, csv, refused, run):
     assert Path("file").read_text() == "mine"
 
 
+def test_an_out_that_is_an_empty_folder(cli, train, csv, finished):
+    for name in ("run", "corpus", "more"):
+        Path(name).mkdir()
+    assert train(csv, model="popularity").code == 0
+    assert cli("data", "prepare", csv, "--user", "who", "--item", "what", "--out", "corpus").code == 0
+    assert cli("add-items", finished["sasrec"], "--new", 7000, "--like", 10, "--out", "more").code == 0
+    assert Path("run/run.json").exists() and Path("corpus/corpus.json").exists() and Path("more/run.json").exists()
+
+
 # k, users, items.
 
 

@@ -43,15 +43,15 @@ def fit_log(
 ) -> dict[str, Any]:
     """Try models within the time, choose the best by validation, judge all on test; `out` gets its run and a card.
 
-    out: the run's folder, with fit.json, card.md and card.html beside the run's own files; it must not exist.
+    out: the run's folder, with fit.json, card.md and card.html beside the run's own files; new or empty.
     refit: train what was chosen once more, on the whole log, within the same time. That run is then the one in `out`;
         the figures are those of the same settings without the validation and test actions.
     say: takes a line before each part.
     facts: what to note in the run's record, such as the command.
 
     Returns the content of fit.json: the best of each model, the chosen one first, all trials, the data and the split.
-    Raises RunError where `out` exists, SettingError where the time is too short, TrainingInterrupted on Ctrl-C; then
-    nothing is left behind.
+    Raises RunError where something is in `out`, SettingError where the time is too short, TrainingInterrupted on
+    Ctrl-C; then nothing is left behind.
     """
     refuse_existing(out)
     began = time.monotonic()

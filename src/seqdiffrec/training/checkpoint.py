@@ -361,9 +361,11 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
 def refuse_existing(path: Path, *, can_resume: bool = False) -> None:
     """Raise RunError where there is something at ``path`` that a run would overwrite.
 
+    An empty folder is fine, unless it is the one that one stands in, which could not be replaced.
+
     can_resume: whether the caller could go on with a run that is there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not path.name or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         resume = " or go on with it: --resume" if can_resume and (path / "run.json").exists() else ""
         raise RunError(f"{path} exists already; choose another --out{resume}")
 
