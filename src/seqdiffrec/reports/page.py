@@ -184,12 +184,12 @@ def _split(record: dict[str, Any]) -> str:
 
 def _size(record: dict[str, Any]) -> str:
     model, training = record["settings"]["model_settings"], record["settings"]["training"]
-    texts = {
-        "hidden_size": "d {}".format,
-        "num_layers": lambda number: counted(number, "layer"),
-        "max_length": "T {}".format,
-    }
-    parts = [text(model[key]) for key, text in texts.items() if key in model]
+    layers = "{} layer" if model.get("num_layers") == 1 else "{} layers"
+    parts = [
+        text.format(model[key])
+        for key, text in (("hidden_size", "d {}"), ("num_layers", layers), ("max_length", "T {}"))
+        if key in model
+    ]
     parts += [f"batches of {training['batch_size']} targets", f"at most {counted(training['epochs'], 'epoch')}"]
     return f"The default is {model_name(record)}: {', '.join(parts)}."
 
