@@ -78,7 +78,7 @@ def models(as_json: AsJson = False) -> None:
 
 @app.command()
 def train(
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; it must not exist.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run, new or empty.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file with the tables data, model, training.")] = None,
     dataset: Annotated[str | None, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = None,
     data: Annotated[

@@ -10,7 +10,7 @@ import typer
 
 from seqdiffrec import show
 from seqdiffrec.cli_options import AsJson, Run
-from seqdiffrec.inference import load
+from seqdiffrec.inference import Recommender, load
 from seqdiffrec.models.settings import SettingError
 
 ask_app = typer.Typer()
@@ -75,6 +75,8 @@ def recommend(
     else:
         ask = recommender.recommend if user is not None else recommender.recommend_sequences
         frame = ask(**whom, k=k, spread=spread, approximate=approximate, calibrated=calibrated, **how)
+    if spread or each_seed:
+        _tell_of_no_noise(recommender)
     found = recommender.index.facts() if approximate else {}
     if as_json:
         answer = {"run": str(run), "approximate": approximate, **found, "recommendations": frame.to_dicts()}
@@ -102,7 +104,10 @@ def score(
     if not item:
         raise SettingError("say which items to score: --item ID, once for each")
     whom = _whom(more, user, history, recent)
-    frame = load(run).score(item, num_seeds=seeds, spread=spread, **whom)
+    recommender = load(run)
+    frame = recommender.score(item, num_seeds=seeds, spread=spread, **whom)
+    if spread:
+        _tell_of_no_noise(recommender)
     _print(run, "scores", frame, as_json)
     if not as_json:
         show.next_step(shlex.join(["seqdiffrec", "similar", str(run), *item]))
@@ -125,6 +130,13 @@ def similar(
 def overlap_in_words(found: dict[str, Any]) -> str:
     """What an index finds."""
     return f"{found['overlap@10']:.1%} of the exact first ten are found, by {found['histories']:,} histories"
+
+
+def _tell_of_no_noise(recommender: Recommender) -> None:
+    """Why --spread and --each-seed have nothing to show, where a model draws no noise."""
+    if not recommender.model.draws_noise:
+        name = type(recommender.model).__name__
+        show.notice(f"{name} draws no noise here: the spread is 0, and there is one list, as without the option.")
 
 
 def _whom(

@@ -9,12 +9,23 @@ from typing import Annotated
 import typer
 
 from seqdiffrec import show, show_survey
-from seqdiffrec.cli_options import AsJson, DataRoot, Item, Items, Query, SplitColumn, Time, User, named_columns
+from seqdiffrec.cli_options import (
+    AsJson,
+    DataRoot,
+    Item,
+    Items,
+    Query,
+    SplitColumn,
+    Time,
+    User,
+    named_columns,
+    query_on,
+)
 from seqdiffrec.config import RunConfig, with_changes
 from seqdiffrec.data import DATASETS, Dataset, load_corpus, statistics
 from seqdiffrec.data.corpus import is_corpus
 from seqdiffrec.data.sources import open_path
-from seqdiffrec.data.sql import is_url, open_query, without_password
+from seqdiffrec.data.sql import database_name, open_query, without_password
 from seqdiffrec.data.survey import survey
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.studies import source_of
@@ -46,12 +57,13 @@ def data_check(
     if source in DATASETS or is_corpus(source):
         raise SettingError(f"{source} is prepared already; its figures: seqdiffrec data stats {source}")
     given = {"user": user, "item": item, "time": time}
+    query = query_on(source, query)
     with show.waiting("reading"):
-        log = open_query(_needed(query), source) if is_url(source) else open_path(Path(source))
+        log = open_path(Path(source)) if query is None else open_query(query, source)
     columns = named_columns(source, log.columns, given)
     with show.waiting("looking"):
         found = survey(log, columns)
-    name = "mine" if is_url(source) else Path(source).name.split(".")[0]
+    name = Path(source).name.split(".")[0] if query is None else database_name(source)
     words = {"query": query, **given}
     fit = shlex.join(["seqdiffrec", "fit", source, *_words(words), "--out", f"runs/{name}"])
     train = _train_command(source, name, words | columns)
@@ -89,7 +101,7 @@ def data_stats(
 @data_app.command("prepare")
 def data_prepare(
     name: Source,
-    out: Annotated[Path, typer.Option(help="Folder to write the corpus to; it must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the corpus to, new or empty.")],
     data_root: DataRoot = None,
     query: Query = None,
     user: User = None,
@@ -114,12 +126,6 @@ def _dataset(name: str, options: dict[str, str | None], changes: list[str] | Non
     """A named dataset, or a log, with these options and changes."""
     tables = {"data": {**source_of(name), **{key: value for key, value in options.items() if value is not None}}}
     return RunConfig.of(with_changes(tables, changes or [])).data.load()
-
-
-def _needed(query: str | None) -> str:
-    if query is None:
-        raise SettingError("a database needs a query that says which rows to take: --query 'SELECT ...'")
-    return query
 
 
 def _train_command(source: str, name: str, options: dict[str, str | None]) -> str:

@@ -27,7 +27,7 @@ fit_app = typer.Typer()
 @fit_app.command()
 def fit(
     source: Annotated[str, typer.Argument(help="A log, or the name of a dataset.")],
-    out: Annotated[Path, typer.Option(help="Folder of the chosen run and its card; it must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder of the chosen run and its card, new or empty.")],
     query: Query = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids; without it, by its name.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids; without it, by its name.")] = None,

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from seqdiffrec import show
-from seqdiffrec.cli_options import AsJson, Items, Run, this_command
+from seqdiffrec.cli_options import AsJson, Items, Query, Run, query_on, this_command
 from seqdiffrec.data import Interactions
 from seqdiffrec.data.items import read_items
+from seqdiffrec.data.sql import open_query
+from seqdiffrec.data.words import counted
 from seqdiffrec.inference import load
 from seqdiffrec.inference.recommender import UPDATE_EPOCHS, UPDATE_RATE
 from seqdiffrec.models.settings import SettingError
@@ -19,7 +21,7 @@ from seqdiffrec.training.checkpoint import refuse_existing
 
 grow_app = typer.Typer()
 
-Out = Annotated[Path, typer.Option(help="Folder of the new run; it must not exist.")]
+Out = Annotated[Path, typer.Option(help="Folder of the new run, new or empty.")]
 
 
 @grow_app.command("add-items")
@@ -52,15 +54,19 @@ def add_items(
         print(json.dumps({"run": str(out), "added": added, "items": grown.model.num_items}, default=str))
     else:
         named = ", ".join(map(str, added[:3])) + ", ..." * (len(added) > 3)
-        print(f"{out}: {len(added):,} new items ({named}), {grown.model.num_items:,} in all")
+        print(f"{out}: {counted(len(added), 'new item')} ({named}), {grown.model.num_items:,} in all")
         show.next_step(shlex.join(["seqdiffrec", "similar", str(out), str(added[0])]))
 
 
 @grow_app.command()
 def update(
     run: Run,
-    data: Annotated[Path, typer.Option(help="What happened since: a log as the run's, its new actions alone.")],
+    data: Annotated[
+        str,
+        typer.Option(help="What happened since: a file, a folder of Parquet or a database's URL, new actions alone."),
+    ],
     out: Out,
+    query: Query = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids.  [default: the run's]")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids.  [default: the run's]")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times.  [default: the run's]")] = None,
@@ -74,12 +80,19 @@ def update(
 ) -> None:
     """Go on with what happened since. Example: seqdiffrec update runs/mine --data today.csv --out runs/today"""
     refuse_existing(out)
+    query = query_on(data, query)
     recommender = load(run)
     assert recommender.run is not None
     settings: dict[str, Any] = recommender.run.record.get("data", {})
     given = {"user": user, "item": item, "time": time}
     columns = {name: settings.get(name) if value is None else value for name, value in given.items()}
-    log = Interactions.read(data, **{name: value for name, value in columns.items() if value is not None})
+    named = {name: value for name, value in columns.items() if value is not None}
+    with show.waiting("reading"):
+        log = (
+            Interactions.read(data, **named)
+            if query is None
+            else Interactions.from_log(open_query(query, data), **named)
+        )
     try:
         grown = recommender.fit_partial(
             log,
@@ -98,6 +111,6 @@ def update(
     if as_json:
         print(json.dumps({"run": str(out), "grown_from": facts}))
     else:
-        counts = f"{facts['users_added']:,} new users, {facts['items_added']:,} new items"
-        print(f"{out}: {facts['actions']:,} new actions, {counts}; {grown.model.num_items:,} items in all")
+        counts = f"{counted(facts['users_added'], 'new user')}, {counted(facts['items_added'], 'new item')}"
+        print(f"{out}: {counted(facts['actions'], 'new action')}, {counts}; {grown.model.num_items:,} items in all")
         show.next_step(shlex.join(["seqdiffrec", "recommend", str(out), "--user", str(grown.corpus.user_ids[-1])]))

@@ -14,6 +14,7 @@ from seqdiffrec.data import DATASETS, Dataset
 from seqdiffrec.data.columns import guess_columns
 from seqdiffrec.data.sql import is_url, without_password
 from seqdiffrec.inference import Recommender
+from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -34,6 +35,15 @@ Query = Annotated[str | None, typer.Option(help="SELECT ..., where the log is th
 def this_command() -> str:
     """The command line that is running, as it can be typed again; passwords in URLs are hidden."""
     return without_password(shlex.join(["seqdiffrec", *sys.argv[1:]]))
+
+
+def query_on(source: str, query: str | None) -> str | None:
+    """The query, which a database needs and nothing else takes. Raises SettingError where that is not so."""
+    if is_url(source) and query is None:
+        raise SettingError("a database needs a query that says which rows to take: --query 'SELECT ...'")
+    if query is not None and not is_url(source):
+        raise SettingError(f"--query has no effect on {source}, which is no database; leave it out")
+    return query
 
 
 def named_columns(source: str, present: Sequence[str], given: Mapping[str, str | None]) -> dict[str, str]:

@@ -141,7 +141,7 @@ def reproduce(
     study: Annotated[str, typer.Argument(help="Name of a study, a folder below results.")],
     model: Annotated[str, typer.Option(help="Model of the row.")],
     dataset: Annotated[str, typer.Option(help="Dataset of the study.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; it must not exist.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run, new or empty.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the recorded run.")] = 0,
     row: Annotated[str | None, typer.Option(help="Row of the study, where several have the model.")] = None,
     results: Results = RESULTS,

@@ -67,7 +67,7 @@ def corpus(of: Corpus, folder: Path | None, *, as_json: bool) -> None:
         place = {} if folder is None else {"folder": str(folder)}
         print(json.dumps({"name": of.name, **sizes, "content_hash": of.content_hash, **place}))
     else:
-        print(f"{folder or of.name}: {of.num_users:,} users, {of.num_items:,} items, {of.num_actions:,} actions")
+        print(f"{folder or of.name}: {of.size}")
 
 
 def metrics(of: Mapping[str, Mapping[str, float]]) -> None:

@@ -21,6 +21,24 @@ def test_seeds_and_their_spread(cli, finished):
     assert "score_std" in table.out and table.out.count("%") == 6
 
 
+@pytest.mark.parametrize("model", ["sasrec", "popularity", "diffrec"])
+def test_a_model_without_noise_says_that_there_is_nothing_to_show(cli, finished, model):
+    run, whom = finished[model], ["--user", 101]
+    for words in (
+        ["recommend", run, *whom, "--spread"],
+        ["recommend", run, *whom, "--each-seed"],
+        ["score", run, *whom, "--item", 10, "--spread", "--json"],
+        ["recommend", run, *whom],
+    ):
+        result = cli(*words)
+        told = [line for line in result.err.splitlines() if "draws no noise" in line]
+        wanted = model != "diffrec" and ("--spread" in words or "--each-seed" in words)
+        assert result.code == 0 and len(told) == wanted
+        if wanted:
+            name = "SASRec" if model == "sasrec" else "Popularity"
+            assert told[0].startswith(f"{name} draws no noise here: the spread is 0")
+
+
 def test_a_history_that_goes_on(cli, finished, log):
     run = finished["diffrec"]
     known = recommended(cli, run, "--user", 101, "--recent", 10, 20, "-k", 3)

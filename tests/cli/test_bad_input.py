@@ -141,6 +141,15 @@ def test_an_out_that_exists(train, csv, refused, run):
     assert Path("file").read_text() == "mine"
 
 
+def test_an_out_that_is_an_empty_folder(cli, train, csv, finished):
+    for name in ("run", "corpus", "more"):
+        Path(name).mkdir()
+    assert train(csv, model="popularity").code == 0
+    assert cli("data", "prepare", csv, "--user", "who", "--item", "what", "--out", "corpus").code == 0
+    assert cli("add-items", finished["sasrec"], "--new", 7000, "--like", 10, "--out", "more").code == 0
+    assert Path("run/run.json").exists() and Path("corpus/corpus.json").exists() and Path("more/run.json").exists()
+
+
 # k, users, items.
 
 
@@ -267,6 +276,28 @@ def test_info_of_a_run_that_is_broken(cli, run, refused, name):
     damage, needles = RUNS[name]
     damage(run)
     refused(cli("info", run), *needles)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "needles"),
+    [
+        ("log.csv", GOOD, ["log.csv is a file of data, not a run", "seqdiffrec fit log.csv --out RUN"]),
+        ("log.csv.gz", "x", ["log.csv.gz is a file of data, not a run"]),
+        ("record.json", "{}", ["record.json is a file, not a run; a run is a folder"]),
+        ("copy/run.json", None, ["copy/run.json is a file", "name copy"]),
+        ("copy/corpus", None, ["copy/corpus is a prepared corpus", "seqdiffrec train --data copy/corpus"]),
+        ("runs/gone", None, ["runs/gone does not exist; check the path"]),
+        (".", None, [". has no run.json, so it is not a run"]),
+    ],
+)
+@pytest.mark.usefixtures("run")
+def test_what_is_no_run_is_called_what_it_is(cli, refused, name, content, needles):
+    if content is not None:
+        Path(name).write_text(content)
+    for words in (["info", name], ["info", name, "--json"], ["recommend", name, "--user", "1"]):
+        result = cli(*words)
+        refused(result, *needles)
+        assert "Errno" not in result.err and "JSON" not in result.err
 
 
 def test_another_log_than_the_run_was_trained_on(cli, run, refused):

@@ -23,7 +23,7 @@ def test_one_screen_for_people(cli, log):
     assert shown.code == 0 and len(lines) < 24 and all(len(line) <= 80 for line in lines[:11])
     assert "3 users" not in shown.out and "4 users, 5 items, 17 actions of 18 rows" in shown.out
     assert "users by actions" in shown.out and "█" in shown.out
-    assert "refused: rows without an item in column 'sku': 1, the first is row 16." in shown.out
+    assert "refused: clicks.csv, line 17: no id in column 'sku'. Fill it in or drop the row." in shown.out
     assert "'b' and 'B '" in shown.out and "16 in seconds, 1 in milliseconds" in shown.out
     assert "by their names: user is 'visitor', item is 'sku'" in shown.err
     assert shown.next_step == ["seqdiffrec", "fit", log, "--time", "when", "--out", "runs/clicks"]
@@ -81,7 +81,7 @@ def test_every_kind_of_log(cli):
         ("log.csv", "visitor,sku\n", ["log.csv has columns but no rows"]),
         ("log.csv", "visitor,sku\n1,2\n1,2,3\n", ["log.csv, line 3", "not 2 fields"]),
         ("log.csv", "visitor,sku\n1,\n,2\n", ["log.csv: no row has user (column 'visitor') and item (column 'sku')"]),
-        ("log.csv", "a,b\n1,2\n", ["log.csv: none of the columns 'a', 'b'", "--user NAME"]),
+        ("log.csv", "a,b\n1,2\n", ["log.csv: none of the columns 'a', 'b'", "--user COL --item COL --time COL"]),
         ("log.parquet", "PAR1", ["log.parquet is not a whole Parquet file"]),
         ("log.xlsx", "x", ["the ending '.xlsx' is not known"]),
         ("ml-100k", None, ["ml-100k is prepared already", "seqdiffrec data stats ml-100k"]),
@@ -99,7 +99,9 @@ def test_what_cannot_be_read(cli, refused, source, content, needles):
 
 def test_a_column_that_is_not_there(cli, log, refused):
     result = cli("data", "check", log, "--user", "who", "--item", "sku")
-    refused(result, "clicks.csv: no column 'who'; there are 'visitor', 'sku', 'when'")
+    refused(result, "clicks.csv: no column 'who' (wanted as the user); the columns are 'visitor', 'sku', 'when'")
+    both = cli("data", "check", log, "--user", "who", "--item", "sku", "--time", "date")
+    refused(both, "no column 'who' (wanted as the user) and no column 'date' (wanted as the time); the columns are")
 
 
 def test_what_is_refused_is_to_be_mended_first(cli, log):

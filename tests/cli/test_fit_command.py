@@ -23,6 +23,7 @@ def test_from_a_log_to_a_run_that_serves(cli, clicks):
     result = cli("fit", clicks, "--out", "runs/clicks")
     assert result.code == 0, result.err
     assert "by their names: user is 'userId', item is 'SKU', time is 'eventTime'" in result.err
+    assert result.err.count("at most 1 epoch;") == 2
     table, _, last = result.out.rstrip("\n").rpartition("\n")
     for name in ("DiffRec", "SASRec", "ItemKNN", "Markov", "Popularity"):
         assert name in table
@@ -38,18 +39,30 @@ def test_from_a_log_to_a_run_that_serves(cli, clicks):
     assert cli("info", "runs/clicks", "--json").json["data"]["user"] == "userId"
 
 
-def test_as_json(cli, clicks):
+def test_as_json_into_an_empty_folder(cli, clicks):
+    Path("run").mkdir()
     found = cli("fit", clicks, "--out", "run", "--json").json
     assert found["run"] == "run" and len(found["systems"]) == 5 and found["cases"] == {"validation": 30, "test": 30}
 
 
 def test_columns_that_are_named_are_taken(cli, clicks, refused):
     clicks.write_text(clicks.read_text().replace("userId", "a").replace("SKU", "b"))
-    refused(cli("fit", clicks, "--out", "run"), "none of the columns 'a', 'b', 'eventTime', 'stars'", "--user NAME")
+    refused(
+        cli("fit", clicks, "--out", "run"),
+        "none of the columns 'a', 'b', 'eventTime', 'stars'",
+        "a user or an item",
+        "--user COL --item COL\n",
+    )
     named = ["--user", "a", "--item", "b"]
     refused(cli("fit", clicks, "--out", "run", *named, "--time", "c"), "no column 'c'")
     result = cli("fit", clicks, "--out", "run", *named, "--json")
     assert result.json["data"]["times"] == [0, 6] and "by their names: time is 'eventTime'\n" in result.err
+
+
+def test_the_folder_that_one_stands_in_is_no_place(cli, clicks, refused, monkeypatch):
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    refused(cli("fit", f"../{clicks}", "--out", "."), ". exists already")
 
 
 @pytest.mark.parametrize(

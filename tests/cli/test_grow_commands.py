@@ -1,7 +1,10 @@
 """add-items and update: a new run of an old one."""
 
+import sqlite3
+
 import pytest
 
+from seqdiffrec.data import Corpus
 from seqdiffrec.training import RunFolder
 
 
@@ -12,7 +15,7 @@ def test_a_new_item_like_known_ones(cli, finished):
     rows = cli("score", "more", "--item", 10, "--item", 30, "--item", 7000, "--history", 20, "--json").json["scores"]
     assert rows[2]["score"] == pytest.approx((rows[0]["score"] * rows[1]["score"]) ** 0.5, rel=1e-4)
     text = cli("add-items", run, "--new", 7001, "--like", 10, "--out", "again")
-    assert "1 new items (7001), 15 in all" in text.out and text.next_step == ["seqdiffrec", "similar", "again", "7001"]
+    assert "1 new item (7001), 15 in all" in text.out and text.next_step == ["seqdiffrec", "similar", "again", "7001"]
 
 
 def test_new_items_by_category(cli, csv, train):
@@ -46,7 +49,34 @@ def test_an_update(cli, finished, csv, refused):
         refused(cli(*judge), "trained on the whole log", "in the run that was updated")
     assert cli("info", "today").next_step == ["seqdiffrec", "serve", "today"]
     refused(cli("recommend", "today", "--user", 900, "--calibrated"), "nothing is left to fit one on")
-    refused(cli("update", run, "--data", "today.csv", "--user", "person", "--out", "x"), "person", "who")
+    refused(
+        cli("update", run, "--data", "today.csv", "--user", "person", "--item", "thing", "--out", "x"),
+        "no column 'person' (wanted as the user) and no column 'thing' (wanted as the item); the columns are 'who',",
+        "--user COL --item COL",
+    )
+
+
+def test_an_update_out_of_a_database(cli, finished, refused):
+    run, url = finished["sasrec"], "sqlite:///shop.db"
+    rows = [(user, item, 5000 + item) for user in (101, 900) for item in (30, 777)]
+    with sqlite3.connect("shop.db") as connection:
+        connection.execute("CREATE TABLE orders (who, what, bought)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", [(101, 10, 0), *rows])
+    connection.close()
+    query = ["--query", "SELECT who, what, bought AS at FROM orders WHERE bought > 5000 ORDER BY at", "--time", "at"]
+    told = cli("update", run, "--data", url, *query, "--out", "today", "--epochs", 1, "--json").json
+    facts = told["grown_from"]
+    assert (facts["actions"], facts["users_added"], facts["items_added"]) == (4, 1, 1)
+    new = Corpus.load("today/corpus")
+    row = new.user_index(900)
+    assert [new.item_ids[int(item) - 1] for item in new.sequences()[row]] == [30, 777]
+    refused(cli("update", run, "--data", url, "--out", "x"), "a database needs a query", "--query 'SELECT ...'")
+    refused(
+        cli("update", run, "--data", "a.csv", "--query", "SELECT 1", "--out", "x"), "--query has no effect on a.csv"
+    )
+    refused(cli("update", run, "--data", url, *query[:2], "--out", "x"), "no column 'when'", "'at'", "--time COL")
+    refused(cli("update", run, "--data", url, "--query", "SELECT", "--out", "x"), "check the query")
+    refused(cli("data", "check", "a.csv", "--query", "SELECT 1"), "--query has no effect on a.csv")
 
 
 @pytest.mark.parametrize(

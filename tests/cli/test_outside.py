@@ -78,6 +78,12 @@ def test_help_has_an_example_that_parses(name, cli):
     command.make_context(name, rest)
 
 
+@pytest.mark.parametrize("name", ["train", "fit", "update", "add-items", "reproduce", "data prepare"])
+def test_help_says_of_each_folder_that_is_made_that_it_may_be_empty(name, cli):
+    shown = " ".join(cli(*name.split(), "--help").out.split())
+    assert "new or empty." in shown and "must not exist" not in shown
+
+
 def test_help_of_all(cli):
     result = cli("--help")
     assert result.code == 0 and "Start with: seqdiffrec demo" in result.out

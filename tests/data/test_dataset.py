@@ -78,6 +78,19 @@ def test_a_file_is_the_same_as_its_frame(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache" / "corpora").iterdir())) == 2, "another preparation, another corpus"
 
 
+def test_it_shows_itself_on_one_line():
+    data = Dataset.from_interactions(pl.DataFrame(LOG), name="shop")
+    size = "'shop': 3 users, 3 items, 8 actions"
+    assert repr(data.corpus) == f"Corpus({size})"
+    assert repr(data) == f"Dataset({size}; split leave-one-out, cases: 2 validation, 2 test)"
+    assert repr(data.whole()) == f"Dataset({size}; split none, all is for training)"
+    timed = Dataset.of(data.corpus, (3, 20))
+    assert repr(timed) == f"Dataset({size}; split at 3 and 20, cases: 1 validation, 1 test)"
+    parts = pl.Series("part", ["test", "train", "validation", "validation", "train", "test", "validation", "train"])
+    own = Dataset.from_interactions(pl.DataFrame(LOG).with_columns(parts), split="part", name="shop")
+    assert repr(own) == f"Dataset({size}; split by the column 'part', cases: 3 validation, 2 test)"
+
+
 def test_a_named_dataset(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDIFFREC_CACHE", str(tmp_path / "cache"))
     (tmp_path / "beauty.txt").write_text("".join(f"{user} 1 2 3 4 5\n" for user in range(5)))

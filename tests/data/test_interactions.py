@@ -117,6 +117,19 @@ def test_missing_column_names_the_ones_there(tmp_path):
         Interactions.from_frame(FRAME, time="time")
 
 
+def test_all_missing_columns_are_named_at_once_with_the_options_that_mend_it(tmp_path):
+    path = write(tmp_path, "who,sku,when\n1,2,3\n")
+    with pytest.raises(DataError) as raised:
+        Interactions.read(path)
+    assert str(raised.value) == (
+        f"{path}: no column 'user_id' (wanted as the user) and no column 'item_id' (wanted as the item); the columns "
+        "are 'who', 'sku', 'when'. Say which holds what: --user COL --item COL --time COL (in Python user=, item=, "
+        "time=)"
+    )
+    with pytest.raises(DataError, match=r"no column 'x' \(wanted as the split\); .*--split COL \(in Python split=\)"):
+        Interactions.from_frame(FRAME, split="x")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -147,6 +160,12 @@ def test_missing_column_names_the_ones_there(tmp_path):
         ),
         ("log.csv", "user_id,item_id,timestamp\n1,2,1.5\n1,2,nan\n", "line 3: timestamp nan is not a finite number"),
         ("log.csv", "user_id,item_id,timestamp\n1,2,1e999\n1,2,2\n", "line 2: timestamp inf is not a finite number"),
+        ("log.csv", "user;item\n1;2\n", "header is one column, 'user;item': .* by ';', .* with ',' .*separator=';'"),
+        ("log.csv", "user;item\n1;2,5\n", "header is one column, 'user;item': it looks separated by ';'"),
+        ("log.csv", "user|item\n1|2\n", r"it looks separated by '\|', .*separator='\|'.*write_csv"),
+        ("log.csv", "user\titem\n1\t2\n", "looks separated by a tab, .* with ',' between; rename it to end in .tsv"),
+        ("log.tsv", "user,item\n1,2\n", "looks separated by ',', .* with a tab between; rename it to end in .csv"),
+        ("log.csv", "user\n1\n2\n", "log.csv: no column 'user_id'"),
         ("log.txt", "1 2 3\n2\n", "log.txt, line 2: user 2 has no items"),
         ("log.txt", "1 2 3\n\n2 3\n", "log.txt, line 2: an empty line"),
         ("log.txt", "1 2\n2 3\n1 4\n", "log.txt, line 3: user 1 was already on line 1"),

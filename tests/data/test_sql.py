@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 
 from seqdiffrec import Dataset, cli
 from seqdiffrec.data import DataError, Interactions, sql
-from seqdiffrec.data.sql import is_url, open_query, query_columns, without_password
+from seqdiffrec.data.sql import database_name, is_url, open_query, query_columns, without_password
 
 ROWS = [(user, f"i{(user * place) % 5}", 100 - place) for user in range(1, 6) for place in range(6)]
 COLUMNS = {"user": "who", "item": "what", "time": "happened"}
@@ -62,6 +62,8 @@ def test_sqlite(sqlite, kind):
         data = Dataset.from_sql(QUERY, given_, **COLUMNS)
         assert data.corpus.content_hash == expected().corpus.content_hash
         assert data.corpus.provenance["query"] == QUERY
+        assert data.corpus.name == ("sql-query" if kind == "connection" else "shop")
+        assert Dataset.from_sql(QUERY, given_, **COLUMNS, name="orders").corpus.name == "orders"
         # A connection that was given stays open.
         assert connection.execute("SELECT count(*) FROM log").fetchone() == (30,)
     connection.close()
@@ -102,6 +104,19 @@ def test_batches_of_nulls_and_of_wider_numbers(monkeypatch):
     values = "(NULL), (NULL), (1), (2), (170141183460469231731687303715884105727), (NULL)"
     log = open_query(f"SELECT CAST(a AS HUGEINT) AS a FROM (VALUES {values}) t(a)", connection)
     assert log.collect(log.frame)["a"].to_list() == [None, None, 1, 2, 2**127 - 1, None]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:pa.ss@host:5432/shop.v2?sslmode=require", "shop.v2"),
+        ("sqlite:///data/shop.v2.db", "shop.v2"),
+        ("sqlite:////data/shop", "shop"),
+        ("postgresql://host", "sql-query"),
+    ],
+)
+def test_a_log_is_called_as_its_database(url, name):
+    assert database_name(url) == name
 
 
 def test_the_columns_without_the_rows(sqlite):
@@ -248,7 +263,10 @@ def test_a_database_in_a_recipe(sqlite, tmp_path, monkeypatch, capsys):
         (["train", "--data", "log.csv", "--query", "SELECT 1", "--out", "run"], "data.query has no effect on log.csv"),
         (["train", "--data", "sqlite:///no.db", *WORDS, "--out", "run"], "there is no file no.db"),
         (["data", "prepare", "sqlite:///shop.db", "--query", "SELECT", "--out", "run"], "check the query"),
-        (["fit", "sqlite:///shop.db", "--query", "SELECT 1 AS a", "--out", "run"], "called as a user usually is"),
+        (
+            ["fit", "sqlite:///shop.db", "--query", "SELECT 1 AS a", "--out", "run"],
+            "called as a user or an item usually is",
+        ),
     ],
 )
 def test_a_mistake_with_a_database_is_one_message(words, message, sqlite, tmp_path, monkeypatch, capsys):

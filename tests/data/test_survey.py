@@ -1,6 +1,7 @@
 """What a look at a log tells: each oddity alone, figures by hand, and that nothing is found where nothing is odd."""
 
 import itertools
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from seqdiffrec.data import DataError
+from seqdiffrec.data import DataError, Interactions
 from seqdiffrec.data.sources import open_frame, open_path
 from seqdiffrec.data.survey import survey
 
@@ -114,8 +115,27 @@ def test_what_training_refuses_is_marked_and_comes_first():
         ("short_users", False),
         ("items_once", False),
     ]
-    assert "the first is row 41" in seen.oddities[0].says
+    assert seen.oddities[0].says == "the log, row 41 (counted from 1): no id in column 'user'"
     assert seen.rows == 42 and seen.actions == 41
+
+
+MISSING = {
+    "ids": ("a,1,1\na,,2\na,,3\nb,,4\n", "no_item", "line 3: no id in column 'item_id'", " (and 2 more rows)"),
+    "after an id of two lines": ('a,"x\ny",1\nb,3,2\n,4,3\n', "no_user", "line 5: no id in column 'user_id'", ""),
+    "no time": ("a,1,inf\na,2,2\nb,3,\n", "no_time", "line 4: no timestamp", " in column 'timestamp' (and 1 more row)"),
+    "infinite": ("a,1,1\na,2,inf\nb,3,3\n", "no_time", "line 3: timestamp inf is not a finite number", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "name", "says", "also"), MISSING.values(), ids=MISSING.keys())
+def test_a_missing_value_is_said_with_the_line_as_training_says_it(text, name, says, also, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,timestamp\n" + text)
+    log = open_path(path)
+    told = survey(log, {"user": "user_id", "item": "item_id", "time": "timestamp"}).oddities
+    assert [one.says for one in told if one.name == name] == [f"{path}, {says}{also}"]
+    with pytest.raises(DataError, match=re.escape(f"{path}, {says}")):
+        Interactions.from_log(log)
 
 
 def test_copies_of_the_whole_row_are_told_from_a_second_action():
@@ -176,7 +196,7 @@ def test_counts_against_loops(rows):
 
 
 def test_what_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match="the log: no column 'who'; there are 'user', 'item', 'time'"):
+    with pytest.raises(DataError, match=r"the log: no column 'who' .*; the columns are 'user', 'item', 'time'"):
         found(plain(), user="who", item="item")
     with pytest.raises(DataError, match="has columns but no rows"):
         found(plain().clear())

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from seqdiffrec import DataError, Dataset, RunError, SASRec, SettingError, load
 from seqdiffrec.data.columns import guess_columns
 from seqdiffrec.fitting import card, fit_log, race
-from seqdiffrec.fitting.fit import repeat_share
+from seqdiffrec.fitting.fit import _data_facts, repeat_share
 from seqdiffrec.fitting.plan import trials
 from seqdiffrec.fitting.race import Contender, Race, Trial, best_of_each
 from seqdiffrec.fitting.refit import refit, trials_share
@@ -232,6 +233,32 @@ def test_the_card_as_a_page_shows_text_as_text(fitted: tuple[Path, dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("times", "split", "lines"),
+    [
+        (
+            [874724710, 893286638],  # `date -u -d @874724710`
+            {"validation_time": 880000000, "test_time": 890000000},
+            ["times from 1997-09-20 03:05:10 UTC to 1998-04-22 23:10:38 UTC\n", "test_time 1998-03-15 22:13:20 UTC\n"],
+        ),
+        ([1717158600500, 1717158601500], None, ["times from 2024-05-31 12:30:00 UTC to 2024-05-31 12:30:01 UTC\n"]),
+        (
+            [datetime(2024, 5, 31, 18, 30), datetime(2024, 6, 1)],
+            {"validation_time": "2024-05-31T20:00:00", "test_time": "2024-05-31T21:00:00"},
+            ["from 2024-05-31 18:30:00 UTC to 2024-06-01 00:00:00 UTC\n", "test_time 2024-05-31T21:00:00\n"],
+        ),
+        ([3, 17], {"validation_time": 5, "test_time": 9.5}, ["times from 3 to 17\n", "time 5, test_time 9.5\n"]),
+    ],
+)
+def test_the_card_has_dates_where_times_are_dates(
+    fitted: tuple[Path, dict[str, Any]], times: list[Any], split: dict[str, Any] | None, lines: list[str]
+) -> None:
+    log = pl.DataFrame({"user_id": [0, 0, 0, 1], "item_id": [1, 2, 3, 1], "timestamp": [times[0]] * 3 + [times[1]]})
+    data = _data_facts(Dataset.from_interactions(log))
+    text = card.markdown({**fitted[1], "data": data, "split": split}, False)
+    assert all(line in text for line in lines)
+
+
+@pytest.mark.parametrize(
     ("names", "expected"),
     [
         (["userId", "movieId", "rating", "timestamp"], {"user": "userId", "item": "movieId", "time": "timestamp"}),
@@ -245,7 +272,7 @@ def test_columns_are_known_by_their_names(names: list[str], expected: dict[str, 
 
 
 def test_columns_that_are_not_known_are_asked_for() -> None:
-    with pytest.raises(DataError, match=r"log.csv: none of the columns 'a', 'item' is called as a user.*--user NAME"):
+    with pytest.raises(DataError, match=r"log.csv: none of the columns 'a', 'item' is called as a user.*--user COL"):
         guess_columns("log.csv", ["a", "item"])
     with pytest.raises(DataError, match="'user_id' and 'userId' may both be the user"):
         guess_columns("log.csv", ["user_id", "userId", "item"])

@@ -168,6 +168,33 @@ def test_an_update_is_a_run(chain, tmp_path):
         chain.fit_partial(chains(range(3), 9), **QUIET)
 
 
+@pytest.mark.parametrize("how", ["whole", "loaded", "updated", "pretrained", "with a new item"])
+def test_a_model_of_the_whole_log_is_judged_in_no_way(data, tmp_path, how):
+    """The same from Python as from the command line: the figures would be those of what it has learned."""
+    model = sdr.Popularity().fit(data.whole(), **QUIET)
+    if how == "updated":
+        model = sdr.Popularity().fit(data, **QUIET).fit_partial(chains(range(3), 4, start=50), **QUIET)
+    elif how == "with a new item":
+        fitted = sdr.SASRec(hidden_size=8, num_layers=1, epochs=1).fit(data.whole(), **QUIET)
+        model = fitted.add_items({"x": ["a"]})
+    elif how != "whole":
+        (model.save if how == "loaded" else model.save_pretrained)(tmp_path / "run")
+        model = sdr.load(tmp_path / "run") if how == "loaded" else sdr.Recommender.from_pretrained(tmp_path / "run")
+    given = data if how == "pretrained" else sdr.Dataset.of(model.corpus)
+    for judge in (
+        model.evaluate,
+        lambda data: model.evaluate(data, part="validation"),
+        model.rank,
+        lambda data: sdr.evaluate_lists(model, data, k=3),
+        lambda data: sdr.evaluate_segments(model, data, k=3),
+        lambda data: sdr.evaluate_calibration(model, data, k=3),
+        lambda data: sdr.fit_temperature(model, data),
+    ):
+        for asked in (given, given.whole()):
+            with pytest.raises(sdr.RunError, match=r"whole log, so nothing is left to judge it by; its figures are"):
+                judge(asked)
+
+
 @pytest.mark.parametrize("name", ["Popularity", "ItemKNN", "Markov"])
 def test_a_model_that_counts_counts_the_whole_log(data, name):
     since = chains(range(20, 30), 4, start=50)

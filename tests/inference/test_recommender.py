@@ -69,6 +69,16 @@ def test_lists_of_histories_against_brute_force(models, name):
         assert rows["item_id"].to_list() == brute_force(model, history, 5, set(history))
 
 
+def test_it_shows_itself_on_one_line(models, data, tmp_path):
+    assert repr(small()) == "DiffRec(not fitted)"
+    assert repr(models["sasrec"]) == "SASRec(fitted on 'data', 14 items)"
+    sdr.Popularity().fit(data, out=tmp_path / "run", **QUIET)
+    saved = sdr.load(tmp_path / "run")
+    assert repr(saved) == f"Popularity(fitted on 'data', 14 items, run {tmp_path / 'run'})"
+    shutil.rmtree(tmp_path / "run" / "corpus")
+    assert repr(sdr.load(tmp_path / "run")) == f"Popularity(fitted, 14 items, run {tmp_path / 'run'})"
+
+
 def test_filters(models, frame):
     model, viewed = models["diffrec"], histories_of(frame)[101]
     assert model.recommend([101], 14, filter_viewed=False)["item_id"].to_list() == brute_force(model, viewed, 14)

@@ -153,6 +153,13 @@ def test_a_run_ends_after_its_epochs(build, trainer_for, run, monkeypatch):
     assert RunFolder.open(run.path).record["ended"] == {"epochs": 3, "reason": "all epochs done"}
 
 
+def test_a_patience_of_one_is_one_epoch(build, trainer_for, run, monkeypatch):
+    scripted(monkeypatch, [0.2, 0.1])
+    trainer_for(build(), run=run, epochs=3, patience=1).train()
+    ended = RunFolder.open(run.path).record["ended"]
+    assert ended == {"epochs": 2, "reason": "1 epoch without a better NDCG@10"}
+
+
 def test_popularity_is_validated_once_and_has_no_optimiser(build, trainer_for, run, split, corpus):
     model = build("popularity")
     trainer = trainer_for(model, run=run, epochs=7)

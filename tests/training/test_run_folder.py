@@ -129,7 +129,7 @@ def full_disk(*args: object) -> None:
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(RunError, match=r"absent does not exist; train one"):
+    with pytest.raises(RunError, match=r"absent does not exist; check the path, or train one"):
         RunFolder.open(tmp_path / "absent")
 
 

@@ -85,6 +85,14 @@ class Corpus:
     categories: pl.Series | None = None
     parts: NDArray[np.uint8] | None = None
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.name!r}: {self.size})"
+
+    @property
+    def size(self) -> str:
+        """Users, items and actions in words."""
+        return f"{self.num_users:,} users, {self.num_items:,} items, {self.num_actions:,} actions"
+
     @property
     def num_users(self) -> int:
         """Number of users U."""

@@ -13,7 +13,7 @@ from seqdiffrec.data.interactions import Interactions
 from seqdiffrec.data.items import describe
 from seqdiffrec.data.prepare import prepare
 from seqdiffrec.data.split import Split, leave_one_out, split_at_time, split_by_parts, whole_log
-from seqdiffrec.data.sql import open_query
+from seqdiffrec.data.sql import database_name, open_query
 
 Time = int | float | datetime
 WHOLE_LOG: dict[str, str | int | float] = {"whole_log": True}
@@ -36,6 +36,17 @@ class Dataset:
     times: tuple[Time, Time] | None = None
     is_whole: bool = False
     output: FrameKind = "polars"
+
+    def __repr__(self) -> str:
+        cases = f"cases: {len(self.split.validation):,} validation, {len(self.split.test):,} test"
+        how = "leave-one-out"
+        if self.is_whole:
+            how, cases = "none", "all is for training"
+        elif self.times is not None:
+            how = f"at {self.times[0]} and {self.times[1]}"
+        elif self.corpus.parts is not None:
+            how = f"by the column {self.corpus.provenance['split']!r}"
+        return f"Dataset({self.corpus.name!r}: {self.corpus.size}; split {how}, {cases})"
 
     def whole(self) -> "Dataset":
         """The same log with every action for training and none to judge by, for a model that is to be used."""
@@ -146,7 +157,7 @@ class Dataset:
         min_user: int = 1,
         min_item: int = 1,
         drop_repeats: bool = False,
-        name: str = "query",
+        name: str | None = None,
         items: Any = None,
         times: tuple[Time, Time] | None = None,
     ) -> "Dataset":
@@ -154,13 +165,14 @@ class Dataset:
 
         connection: a DB-API connection, an engine or a connection of SQLAlchemy, or a URL (extra `sql`), such as
         "postgresql://user@host/shop" or "sqlite:///shop.db". Without a column of times the order of the rows counts,
-        so the query should end with ORDER BY then.
+        so the query should end with ORDER BY then. name: None takes that of the database where it is
+        known (by a URL, or from SQLAlchemy), else "sql-query".
         Raises DataError also for a database that cannot be reached or goes away, and for a wrong query.
         """
         log = Interactions.from_log(open_query(query, connection), user=user, item=item, time=time, split=split)
         corpus = prepare(
             log,
-            name=name,
+            name=database_name(connection) if name is None else name,
             min_user=min_user,
             min_item=min_item,
             drop_repeats=drop_repeats,

@@ -13,6 +13,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 
+from seqdiffrec.data.columns import check_columns
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.readers import SourceFile
 from seqdiffrec.data.sources import (
@@ -33,6 +34,7 @@ PARTS = {"train": 0, "validation": 1, "test": 2}
 """What a column of a split of one's own may say, and its code in a corpus."""
 
 _LOOK = 1000
+_OURS = {"user": "user_id", "item": "item_id", "time": "timestamp", "split": "part"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,21 +195,11 @@ def _columns(
     split: str | None,
 ) -> dict[str, str]:
     """Our column name to the log's. Raises DataError when one that was asked for is not there."""
-    columns = {"user_id": user, "item_id": item}
     times = [time] if time is not None else [name for name in TIME_NAMES if name in present]
-    if times:
-        columns["timestamp"] = times[0]
-    if split is not None:
-        columns["part"] = split
-    for ours, theirs in columns.items():
-        if theirs in uneven:
-            raise DataError(f"{source}: column {theirs!r} differs between its parts: {uneven[theirs]}")
-        if theirs not in present:
-            raise DataError(
-                f"{source}: no column {theirs!r} (wanted as {ours}); the columns are {', '.join(map(repr, present))}. "
-                "Say which column holds the user, the item and the time"
-            )
-    return columns
+    wanted = {"user": user, "item": item, "time": times[0] if times else None, "split": split}
+    named = {kind: column for kind, column in wanted.items() if column is not None}
+    check_columns(source, present, uneven, named)
+    return {_OURS[kind]: column for kind, column in named.items()}
 
 
 def _check_ids(ids: pl.Series, column: str, where: Where) -> None:

@@ -10,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data.prepare import SHORTEST_USEFUL
+from seqdiffrec.data.sources import Where
+from seqdiffrec.data.words import counted
 
 MANY_EVENTS = 10_000
 """A user with so many is rarely a person."""
@@ -36,13 +38,21 @@ class Oddity:
     refused: bool = False
 
 
-def no_value(column: str, kind: str, rows: pl.Series) -> Oddity:
-    """Rows that have no user, item or time; `rows` is true there."""
-    count = int(rows.sum())
-    first = int(rows.arg_max() or 0) + 1
-    what = "a finite time" if kind == "time" else f"{'an' if kind == 'item' else 'a'} {kind}"
-    says = f"rows without {what} in column {column!r}: {count:,}, the first is row {first:,}"
-    return Oddity(f"no_{kind}", count, says, "fill them in or drop them", refused=True)
+def no_value(kind: str, column: str, values: pl.Series, missing: pl.Series, where: Where) -> Oddity:
+    """Rows that have no user, item or finite time; `missing` is true there. Said as training says it of the first.
+
+    values: what the column holds. where: says where a row stands.
+    """
+    first, what = missing.arg_max() or 0, f"no id in column {column!r}"
+    if kind == "time":
+        what = f"no timestamp in column {column!r}"
+        if values.null_count():
+            first = values.is_null().arg_max() or 0
+        else:
+            what = f"timestamp {values[first]} is not a finite number"
+    more = int(missing.sum()) - 1
+    also = f" (and {counted(more, 'more row')})" if more else ""
+    return Oddity(f"no_{kind}", more + 1, f"{where(first)}: {what}{also}", "fill it in or drop the row", refused=True)
 
 
 def unread_times(column: str, why: str) -> Oddity:
@@ -139,8 +149,8 @@ def of_times(times: NDArray[Any], is_dates: bool) -> tuple[dict[str, Any], list[
     ):
         if count > 0:
             says = f"times {when}: {count:,}"
-            found.append(Oddity(name, count, says, "mend them, or drop those rows", [_shown(value, per)]))
-    shown = {"from": _shown(least, per), "to": _shown(greatest, per), "unit": "dates" if is_dates else unit}
+            found.append(Oddity(name, count, says, "mend them, or drop those rows", [as_date(value, per)]))
+    shown = {"from": as_date(least, per), "to": as_date(greatest, per), "unit": "dates" if is_dates else unit}
     return shown, found
 
 
@@ -149,8 +159,8 @@ def _share(count: int, of: int) -> str:
     return f"{count:,} ({'under 1' if share < 1 else round(share)} %)"
 
 
-def _shown(time: float, per: int) -> str | float:
-    """A time as ISO text, or as the number where no calendar has it."""
+def as_date(time: float, per: int) -> str | float:
+    """A time as ISO text in UTC, or as the number where no calendar has it. per: how many a second has, see `UNITS`."""
     try:
         return datetime.fromtimestamp(time / per, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
     except (OverflowError, ValueError, OSError):

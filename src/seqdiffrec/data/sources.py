@@ -183,8 +183,31 @@ def _scan_text(
         columns = frame.collect_schema().names()
     except NOT_READ as error:
         raise explain(error) from error
+    if names is None and len(columns) == 1:
+        _refuse_separator(label, columns[0], separator)
     width = len(columns)
     return RawLog(label, frame, columns, where, explain, is_text=True)
+
+
+def _refuse_separator(label: str, header: str, separator: str) -> None:
+    """Raise DataError where a header that is one column has another separator in it than the file's ending says."""
+    found = max((one for one in (",", ";", "\t", "|") if one != separator), key=header.count)
+    if found not in header:
+        return
+    endings = [suffix for suffix, one in SEPARATORS.items() if one == found]
+    mend = (
+        f"rename it to end in {endings[0]}"
+        if endings
+        else (
+            "write it with commas between, such as with Polars: "
+            f"pl.read_csv({label!r}, separator={found!r}, infer_schema=False).write_csv('commas.csv')"
+        )
+    )
+    theirs, ours = ("a tab" if one == "\t" else repr(one) for one in (found, separator))
+    raise DataError(
+        f"{label}: the header is one column, {header!r}: it looks separated by {theirs}, but by its ending it is read "
+        f"with {ours} between; {mend}"
+    )
 
 
 def _open_arrow(path: Path) -> RawLog:

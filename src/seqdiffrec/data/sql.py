@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -30,6 +31,16 @@ def is_url(source: str) -> bool:
 def without_password(text: str) -> str:
     """The text with the passwords of URLs in it hidden: what is recorded or shown."""
     return re.sub(r"(\b[a-z][a-z0-9+]*://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+
+
+def database_name(connection: Any) -> str:
+    """What to call a log out of a database: the database's own name, by a URL or SQLAlchemy, else "sql-query".
+
+    `shop` of "postgresql://me@host/shop" and of "sqlite:///data/shop.db".
+    """
+    url = connection if isinstance(connection, str) else getattr(getattr(connection, "engine", None), "url", "")
+    place = Path(urlsplit(str(url)).path)
+    return (place.stem if str(url).startswith("sqlite") else place.name) or "sql-query"
 
 
 def open_query(query: str, connection: Any) -> RawLog:

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.data import oddities
+from seqdiffrec.data.columns import check_columns
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.interactions import read_columns
 from seqdiffrec.data.oddities import Oddity
@@ -68,7 +69,9 @@ def survey(log: RawLog, columns: Mapping[str, str]) -> Survey:
     if times is not None:
         missing["time"] = about_times.missing
     found = about_times.found + [
-        oddities.no_value(columns[kind], kind, rows) for kind, rows in missing.items() if rows.any()
+        oddities.no_value(kind, columns[kind], raw[kind], rows, log.where)
+        for kind, rows in missing.items()
+        if rows.any()
     ]
     lacks = np.logical_or.reduce([rows.to_numpy() for rows in missing.values()])
     rows = np.flatnonzero(~lacks) if lacks.any() else None
@@ -106,10 +109,7 @@ def survey(log: RawLog, columns: Mapping[str, str]) -> Survey:
 
 
 def _read(log: RawLog, columns: Mapping[str, str]) -> pl.DataFrame:
-    for name in columns.values():
-        if name not in log.columns:
-            why = f": {log.uneven[name]}" if name in log.uneven else ""
-            raise DataError(f"{log.label}: no column {name!r}{why}; there are {', '.join(map(repr, log.columns))}")
+    check_columns(log.label, log.columns, log.uneven, columns)
     raw = read_columns(log, dict(columns))
     if len(raw) == 0:
         raise DataError(f"{log.label} has columns but no rows; it must hold at least one action")
@@ -133,7 +133,7 @@ def _times_of(raw: pl.DataFrame, log: RawLog, columns: Mapping[str, str]) -> tup
         times = pl.select(pl.when(times.is_finite()).then(times)).to_series()
     missing = times.is_null()
     if missing.all():
-        odd = [oddities.no_value(columns["time"], "time", missing)] if "time" in columns else []
+        odd = [oddities.no_value("time", columns["time"], raw["time"], missing, log.where)] if "time" in columns else []
         return None, _Times(missing, is_dates, odd)
     try:
         return as_numbers(times.fill_null(times.drop_nulls()[0]), log.where), _Times(missing, is_dates, [])

@@ -6,6 +6,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from seqdiffrec.data.oddities import UNITS, as_date
+from seqdiffrec.data.words import counted
 from seqdiffrec.fitting.quality import for_whom, of_lists, of_probabilities
 from seqdiffrec.models import MODELS
 
@@ -102,7 +104,7 @@ def _refitted(facts: dict[str, Any]) -> str:
         return ""
     return _wrap(
         f"What was chosen was then trained once more for use, on all {found['actions']:,} actions and for "
-        f"{found['epochs']} epoch{'s' * (found['epochs'] != 1)}: that is the run in this folder. Nothing is left to "
+        f"{counted(found['epochs'], 'epoch')}: that is the run in this folder. Nothing is left to "
         "test it by; the figures are those of the same settings without the validation and test actions."
     )
 
@@ -145,10 +147,11 @@ def _quality(facts: dict[str, Any]) -> list[str]:
 
 
 def _data(data: dict[str, Any], split: dict[str, Any] | None) -> str:
-    lengths, times = data["lengths"], data["times"]
+    lengths, unit = data["lengths"], data["time_unit"]
+    times = None if data["times"] is None else [_moment(time, unit) for time in data["times"]]
     where = "each person's last item is for the test, the one before for validation, the rest for training"
     if split is not None:
-        where = ", ".join(f"{name} {value}" for name, value in split.items())
+        where = ", ".join(f"{name} {_moment(value, unit)}" for name, value in split.items())
         where = f"the log's own, by its column `{split['split']}`" if "split" in split else where
     lines = [
         f"- {data['users']:,} users, {data['items']:,} items, {data['actions']:,} actions; {data['sparsity']} % of the "
@@ -160,6 +163,14 @@ def _data(data: dict[str, Any], split: dict[str, Any] | None) -> str:
         f"- corpus hash `{data['content_hash']}`",
     ]
     return "\n".join(_wrap(line, "  ") for line in lines)
+
+
+def _moment(value: float | str, unit: str | None) -> str:
+    """A time of the log as a date where its numbers count from 1970 in this unit, else as it is."""
+    if unit is None or isinstance(value, str):
+        return str(value)
+    date = as_date(value, UNITS[unit])
+    return f"{date.replace('T', ' ')} UTC" if isinstance(date, str) else str(date)
 
 
 def _limits(facts: dict[str, Any]) -> str:

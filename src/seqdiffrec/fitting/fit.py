@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seqdiffrec.data import DataError, Dataset, statistics
+from seqdiffrec.data.oddities import of_times
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.evaluation import Ranks
 from seqdiffrec.evaluation.significance import Protocol, mean_interval, paired_bootstrap
@@ -42,15 +43,15 @@ def fit_log(
 ) -> dict[str, Any]:
     """Try models within the time, choose the best by validation, judge all on test; `out` gets its run and a card.
 
-    out: the run's folder, with fit.json, card.md and card.html beside the run's own files; it must not exist.
+    out: the run's folder, with fit.json, card.md and card.html beside the run's own files; new or empty.
     refit: train what was chosen once more, on the whole log, within the same time. That run is then the one in `out`;
         the figures are those of the same settings without the validation and test actions.
     say: takes a line before each part.
     facts: what to note in the run's record, such as the command.
 
     Returns the content of fit.json: the best of each model, the chosen one first, all trials, the data and the split.
-    Raises RunError where `out` exists, SettingError where the time is too short, TrainingInterrupted on Ctrl-C; then
-    nothing is left behind.
+    Raises RunError where something is in `out`, SettingError where the time is too short, TrainingInterrupted on
+    Ctrl-C; then nothing is left behind.
     """
     refuse_existing(out)
     began = time.monotonic()
@@ -145,7 +146,10 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
     corpus = data.corpus
     lengths = corpus.sequences().lengths
     counts = np.bincount(corpus.items, minlength=corpus.num_items + 1)[1:]
-    times = None if corpus.timestamps is None else [corpus.timestamps.min().item(), corpus.timestamps.max().item()]
+    times = unit = None
+    if corpus.timestamps is not None:
+        times = [corpus.timestamps.min().item(), corpus.timestamps.max().item()]
+        unit = of_times(corpus.timestamps, is_dates=False)[0]["unit"]
     middle, long = np.quantile(lengths, (0.5, 0.9))
     return {
         "name": corpus.name,
@@ -154,6 +158,7 @@ def _data_facts(data: Dataset) -> dict[str, Any]:
         "short_users": float(np.mean(lengths < 3)),
         "rare_items": float(np.mean(counts < 5)),
         "times": times,
+        "time_unit": unit,
         "content_hash": corpus.content_hash,
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from seqdiffrec.data import Dataset
 from seqdiffrec.data.split import Split
+from seqdiffrec.data.words import counted
 from seqdiffrec.evaluation.significance import Protocol
 from seqdiffrec.fitting.plan import FLOOR, LEARNERS, Trial, trials
 from seqdiffrec.inference import Recommender, load, recommender_class
@@ -101,7 +102,7 @@ class Race:
             if place > 0 and fits < FEWEST_EPOCHS:
                 continue
             epochs = max(1, min(MOST_EPOCHS, fits))
-            self.say(f"{name}: {trial.told()}; at most {epochs} epochs; {left / 60:.1f} min left for {name}")
+            self.say(f"{name}: {trial.told()}; at most {counted(epochs, 'epoch')}; {left / 60:.1f} min left for {name}")
             planned = replace(trial, settings=trial.settings | {"epochs": epochs, "patience": min(_PATIENCE, epochs)})
             tried.append(self._train(planned, self.folder / f"{name}-{place + 1}", _Until(end, epochs)))
         return tried

@@ -100,11 +100,9 @@ def fit_temperature(recommender: Recommender, data: Dataset, *, progress: Progre
 
     Raises RunError as `Recommender.evaluate` does, SettingError where every target has the probability 0.
     """
-    model = recommender.model
+    model, cases = recommender.model, recommender.cases(data, "validation")
     try:
-        found = temperature.fit_temperature(
-            model.predict_histories, recommender.cases(data, "validation"), model.num_items, progress
-        )
+        found = temperature.fit_temperature(model.predict_histories, cases, model.num_items, progress)
     except ValueError as error:
         raise SettingError(str(error)) from error
     recommender.temperature = found.value

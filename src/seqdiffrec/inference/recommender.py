@@ -62,6 +62,14 @@ class Recommender(Pretrained):
         self._grown: dict[str, Any] = {}
         super().__init__()
 
+    def __repr__(self) -> str:
+        name = MODELS[self.model_name].__name__
+        if self._model is None:
+            return f"{name}(not fitted)"
+        of = "" if self._corpus is None else f" on {self._corpus.name!r}"
+        where = "" if self.run is None else f", run {self.run.path}"
+        return f"{name}(fitted{of}, {self._model.num_items:,} items{where})"
+
     # -- training -----------------------------------------------------------------------------------------------------
 
     def fit(

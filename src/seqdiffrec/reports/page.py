@@ -7,6 +7,7 @@ from typing import Any
 
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
+from seqdiffrec.data.words import counted
 from seqdiffrec.reports.outcomes import TEST, Outcome, difference, load_outcomes, model_name, signed
 from seqdiffrec.reports.plots import Plot, draw, make_plots
 from seqdiffrec.reports.study import DEFAULT, Row, Study, read_study
@@ -183,12 +184,13 @@ def _split(record: dict[str, Any]) -> str:
 
 def _size(record: dict[str, Any]) -> str:
     model, training = record["settings"]["model_settings"], record["settings"]["training"]
+    layers = "{} layer" if model.get("num_layers") == 1 else "{} layers"
     parts = [
         text.format(model[key])
-        for key, text in (("hidden_size", "d {}"), ("num_layers", "{} layers"), ("max_length", "T {}"))
+        for key, text in (("hidden_size", "d {}"), ("num_layers", layers), ("max_length", "T {}"))
         if key in model
     ]
-    parts += [f"batches of {training['batch_size']} targets", f"at most {training['epochs']} epochs"]
+    parts += [f"batches of {training['batch_size']} targets", f"at most {counted(training['epochs'], 'epoch')}"]
     return f"The default is {model_name(record)}: {', '.join(parts)}."
 
 

@@ -32,6 +32,7 @@ from seqdiffrec.data.corpus import Corpus
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.storage import replace_file, replace_with, write_folder, write_frame, write_json
 from seqdiffrec.models import SequenceModel
+from seqdiffrec.training.not_a_run import what_it_is
 from seqdiffrec.training.optimization import MovingAverage
 from seqdiffrec.training.state import EpochRow, TrainingState
 
@@ -90,13 +91,15 @@ class RunFolder:
         name = next((name for name in RECORDS if (path / name).exists()), RECORDS[0])
         try:
             record = json.loads((path / name).read_bytes())
-        except FileNotFoundError as error:
-            what = "has no run.json, so it is not a run" if path.is_dir() else "does not exist"
-            raise RunError(f"{path} {what}; train one with: seqdiffrec train --dataset ml-100k --out {path}") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(what_it_is(path)) from error
         except (OSError, ValueError) as error:
-            raise RunError(f"{path / name} cannot be read: {error}; restore it or train again") from error
+            why = error.strerror if isinstance(error, OSError) else f"it is no whole JSON ({error})"
+            raise RunError(f"{path / name} cannot be read: {why}; restore it or train again") from error
         if not isinstance(record, dict) or "format" not in record:
-            raise RunError(f"{path / name} is not a run's record; restore it or train again")
+            raise RunError(
+                f"{path / name} is not a run's record; if {path} was a run, restore it or train again, else name one"
+            )
         if record["format"] != FORMAT:
             raise RunError(
                 f"{path} is a run of format {record['format']}, this version of seqdiffrec reads format {FORMAT}: "
@@ -358,9 +361,11 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
 def refuse_existing(path: Path, *, can_resume: bool = False) -> None:
     """Raise RunError where there is something at ``path`` that a run would overwrite.
 
+    An empty folder is fine, unless it is the one that one stands in, which could not be replaced.
+
     can_resume: whether the caller could go on with a run that is there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not path.name or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         resume = " or go on with it: --resume" if can_resume and (path / "run.json").exists() else ""
         raise RunError(f"{path} exists already; choose another --out{resume}")
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.split import Split
+from seqdiffrec.data.words import counted
 from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
 from seqdiffrec.models.device import pick_device, use_bfloat16
@@ -103,7 +104,7 @@ class Trainer:
         assert best is not None
         self.model.load_state_dict(best)
         if self.run is not None:
-            patience = f"{self.config.patience} epochs without a better NDCG@{SELECT_AT}"
+            patience = f"{counted(self.config.patience, 'epoch')} without a better NDCG@{SELECT_AT}"
             self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
         return self.state
 
