@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from seqdiffrec.serving import create_app
 from seqdiffrec.serving.server import listen
 
-# Cases of each operation and kind. For 20,000 in all (11 kinds that take something):
+# Cases of each operation and kind. For 36,000 in all (18 kinds that take something):
 # SEQDIFFREC_API_CASES=2000 python -m pytest tests/serving/test_openapi.py
 CASES = int(os.environ.get("SEQDIFFREC_API_CASES", "10"))
 load_all_checks()
