@@ -68,7 +68,7 @@ def test_a_round_that_fails_is_told_to_all_and_the_worker_goes_on() -> None:
 
 
 def test_more_than_can_be_done_in_time_is_refused(bench) -> None:
-    bench.worker.pace.add(1, 0.04)  # of 0.1: two may be before one, but for the few that always may
+    bench.worker.pace.add(1, 0.04)  # of 0.1: one may be in a round, but for the few that always may
     bench.go.clear()
     bench.worker.submit(0)
     bench.begun.acquire()
@@ -79,21 +79,23 @@ def test_more_than_can_be_done_in_time_is_refused(bench) -> None:
     assert bench.worker.refusal()
 
 
-def test_the_queue_is_as_long_as_the_pace_allows(bench) -> None:
-    bench.worker._longest_answer = 20.0
-    bench.worker.pace.add(1, 1.0)
+@given(st.floats(0.0001, 0.2), st.integers(1, 40), st.integers(0, 40))
+def test_what_is_let_in_is_answered_in_time(each, waiting, coming) -> None:
+    """Whenever it comes: the round under way was let in by the same rule, and then its own is the next."""
+    bench = Bench(most=100)
+    bench.worker.pace.add(1, each)
     bench.go.clear()
     bench.worker.submit(0)
     bench.begun.acquire()
-    accepted = 0
-    while bench.worker.refusal() is None:
+    let_in = 0
+    while let_in < waiting and bench.worker.refusal(coming) is None:
         bench.worker.submit(2)
-        accepted += 1
-    assert accepted == 19  # of a second each, and what is left of the one under way: less than 20 seconds
-    bench.worker._begun -= 0.9
-    assert bench.worker.refusal()  # 20.1 seconds
-    bench.worker._begun -= 0.2
-    assert bench.worker.refusal() is None  # the one under way takes longer than it should, and is nearly done
+        let_in += 1
+    assert let_in == 0 or let_in + coming <= ALWAYS or 2 * each * (let_in + coming) <= 0.1 + 1e-9
+    if let_in < waiting:
+        assert 2 * each * (let_in + coming + 1) > 0.1 - 1e-9  # and no fewer than could be
+    bench.go.set()
+    bench.worker.close()
 
 
 def test_the_pace_is_measured_without_failures(bench) -> None:

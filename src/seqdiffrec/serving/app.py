@@ -43,7 +43,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        service.lateness.start()
         yield
+        service.lateness.stop()
         service.close()
 
     app = FastAPI(

@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 WEIGHT = 0.1
 # So many may wait however slow it went lately, so that a single slow round refuses nobody.
 ALWAYS = 8
+FULL = "there are more requests than the service can answer in time"
 
 
 class Overloaded(Exception):
@@ -85,7 +86,7 @@ class Worker(Generic[Task, Result]):
         self._most, self._longest_answer, self._time_limit = most, longest_answer, time_limit
         self._waiting: deque[_Waiting[Task, Result]] = deque()
         self._changed = threading.Condition()
-        self._busy, self._begun, self._closed = 0, 0.0, False
+        self._closed = False
         self.pace = Pace()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -95,13 +96,17 @@ class Worker(Generic[Task, Result]):
         """Tasks that have not been begun."""
         return len(self._waiting)
 
-    def refusal(self) -> str | None:
-        """Why no task is taken now, or None. How long it would take is known from how long those before took."""
+    def refusal(self, coming: int = 0) -> str | None:
+        """Why no task is taken now, or None. How long it would take is known from how long those before took.
+
+        coming: tasks that have been let in and are not here yet.
+        """
         if self._closed:
             return "the service is shutting down"
-        waiting = len(self._waiting)
-        if waiting >= ALWAYS and self._before() + self._rounds(waiting + 1) > self._longest_answer:
-            return "there are more requests than the service can answer in time"
+        waiting = len(self._waiting) + coming
+        # Half of the time is for the round under way, and half for its own, which later ones may join until it is full.
+        if waiting >= ALWAYS and self._rounds(waiting + 1) > self._longest_answer / 2:
+            return FULL
         return None
 
     def submit(self, task: Task) -> Future[Result]:
@@ -132,11 +137,6 @@ class Worker(Generic[Task, Result]):
             self._changed.notify()
         self._thread.join()
 
-    def _before(self) -> float:
-        """Seconds that the round under way will still take."""
-        busy = self._busy
-        return max(0.0, self.pace.seconds(busy) - (time.perf_counter() - self._begun)) if busy else 0.0
-
     def _rounds(self, tasks: int) -> float:
         """Seconds for so many tasks, in full rounds and a last one."""
         full, rest = divmod(tasks, self._most)
@@ -163,7 +163,6 @@ class Worker(Generic[Task, Result]):
     def _next_round(self) -> list[_Waiting[Task, Result]] | None:
         """What has gathered, without those whose callers have gone; None when closed and all is done."""
         with self._changed:
-            self._busy = 0
             while True:
                 while not self._waiting and not self._closed:
                     self._changed.wait()
@@ -173,7 +172,6 @@ class Worker(Generic[Task, Result]):
                     if waiting.answer.set_running_or_notify_cancel():
                         batch.append(waiting)
                 if batch:
-                    self._busy, self._begun = len(batch), time.perf_counter()
                     return batch
                 if self._closed and not self._waiting:
                     return None

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving.answering import NO_ITEMS, How
-from seqdiffrec.serving.batching import Worker
+from seqdiffrec.serving.batching import FULL, Worker
 from seqdiffrec.serving.history import Event, Forget, HistoryStore, Stored
+from seqdiffrec.serving.lateness import Lateness
 from seqdiffrec.serving.metrics import Metrics
 from seqdiffrec.serving.model_process import ModelProcess
 from seqdiffrec.serving.problems import ProblemError
@@ -34,11 +35,13 @@ class Limits:
 
     longest_answer: seconds that the work of a request may be expected to take, its wait included; others are refused
         at once (503).
+    longest_lateness: seconds that the event loop may be behind; as long as it is further, requests are refused.
     time_limit: seconds after which an answer is given up.
     most_together: requests that the model answers in one pass, and events that are written in one transaction.
     """
 
-    longest_answer: float = 0.13
+    longest_answer: float = 0.12
+    longest_lateness: float = 0.01
     time_limit: float = 5.0
     most_together: int = 32
 
@@ -51,7 +54,8 @@ class Service:
     """
 
     def __init__(self, run: Path, store: str | Path, limits: Limits, threads: int | None = None):
-        self.metrics, self.closing, self._run = Metrics(), False, run
+        self.metrics, self.closing, self._run, self._limits = Metrics(), False, run, limits
+        self.lateness, self._coming = Lateness(), 0  # _coming: let in, and not yet in the model's queue
         self._process = None if threads is None else ModelProcess(threads)
         self.model = self._load()
         self._store = HistoryStore(store, MOST_ITEMS)
@@ -67,7 +71,12 @@ class Service:
         if asked.user_id is None:
             history, skipped = model.look_up(asked.history or [])
         else:
-            history, skipped = self._history(model, asked.user_id, await self.stored(asked.user_id))
+            self._coming += 1
+            try:
+                stored = await self.stored(asked.user_id)
+            finally:
+                self._coming -= 1
+            history, skipped = self._history(model, asked.user_id, stored)
         excluded, not_excluded = model.look_up(asked.exclude_items)
         only, not_only = model.look_up(asked.items_to_recommend or [])
         how = How(
@@ -124,8 +133,11 @@ class Service:
 
     def full(self, path: str) -> str | None:
         """Why requests to a path would be refused now, before they are read; None where they are let in."""
-        worker = {"/v1/recommendations": self._asked, "/v1/events": self._write}.get(path)
-        return None if worker is None else worker.refusal()
+        if path not in ("/v1/recommendations", "/v1/events"):
+            return None
+        if self.lateness.seconds > self._limits.longest_lateness:
+            return FULL
+        return self._write.refusal() if path == "/v1/events" else self._asked.refusal(self._coming)
 
     def figures(self) -> tuple[bytes, str]:
         """The metrics as text, and its media type."""
