@@ -3,12 +3,14 @@
 import json
 import shutil
 import threading
+import time
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import seqdiffrec as sdr
+from seqdiffrec.serving.service import SLOWER
 from seqdiffrec.training.checkpoint import _fingerprint
 from tests.serving.conftest import ask, items_of, serving, take
 
@@ -113,6 +115,25 @@ def test_one_that_fails_its_test_request(client, link, retrained, monkeypatch) -
         answer = client.post("/v1/models/reload")
     assert answer.status_code == 409 and "test request" in answer.json()["detail"]
     assert ask(client, user_id=103).json() == before
+
+
+def test_answers_may_take_longer_until_a_load_is_over(client, monkeypatch) -> None:
+    """What a load takes from the model's rounds must not look like an overload."""
+    service, loaded = client.app.state.service, list[float]()
+    load, usual = service._load, service._asked.longest_answer
+
+    def look():
+        loaded.append(service._asked.longest_answer)
+        return load()
+
+    monkeypatch.setattr(service, "_load", look)
+    monkeypatch.setattr("seqdiffrec.serving.service.SETTLED", 0.05)
+    assert client.post("/v1/models/reload").status_code == 200
+    assert loaded == [SLOWER * usual]
+    until = time.monotonic() + 5
+    while service._asked.longest_answer != usual and time.monotonic() < until:
+        time.sleep(0.01)
+    assert service._asked.longest_answer == usual
 
 
 def test_no_request_fails_while_models_change(client, link, trained, retrained) -> None:

@@ -83,7 +83,7 @@ class Worker(Generic[Task, Result]):
         observe: Callable[[int, float], None] = lambda count, seconds: None,
     ):
         self.name, self._work, self._observe = name, work, observe
-        self._most, self._longest_answer, self._time_limit = most, longest_answer, time_limit
+        self._most, self.longest_answer, self._time_limit = most, longest_answer, time_limit
         self._waiting: deque[_Waiting[Task, Result]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -105,7 +105,7 @@ class Worker(Generic[Task, Result]):
             return "the service is shutting down"
         waiting = len(self._waiting) + coming
         # Half of the time is for the round under way, and half for its own, which later ones may join until it is full.
-        if waiting >= ALWAYS and self._rounds(waiting + 1) > self._longest_answer / 2:
+        if waiting >= ALWAYS and self._rounds(waiting + 1) > self.longest_answer / 2:
             return FULL
         return None
 

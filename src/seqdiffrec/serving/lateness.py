@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 # Seconds between two looks, and how many must have found the loop late: one alone may be a hiccup of the machine.
-TICK, LOOKS = 0.02, 3
+TICK, LOOKS = 0.02, 5
 
 
 class Lateness:

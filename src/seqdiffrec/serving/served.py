@@ -126,7 +126,8 @@ class ServedModel:
         """
         size = min(10, self.num_items)
         histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
-        for lists in self.answer(histories, How(k=size, filter_viewed=False, picks=True)):
+        for history in histories:  # one by one: requests to the model that serves get their turn in between
+            lists = self.answer([history], How(k=size, filter_viewed=False, picks=True))[0]
             for one in [lists.best, *(lists.picks or [])]:
                 items, scores = [place["item_id"] for place in one], [place["score"] for place in one]
                 if len(set(items)) != size or not all(0 <= score <= 1 + 1e-3 for score in scores):

@@ -28,6 +28,10 @@ log = logging.getLogger("seqdiffrec.serving")
 
 Returned = TypeVar("Returned")
 
+# How many times as long a request may take while a model is loaded beside, and for how many seconds after that: nobody
+# should be refused because of it.
+SLOWER, SETTLED = 4, 1.0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -122,14 +126,21 @@ class Service:
             raise ProblemError(409, "a model is being loaded already")
         async with self._reloading:
             before = self.model.identity
+            self._asked.longest_answer = SLOWER * self._limits.longest_answer
             try:
                 self.model = await asyncio.to_thread(self._load)
             except (RunError, DataError, SettingError, OSError) as error:
                 self.metrics.reloads.labels("refused").inc()
                 log.warning("a new model was refused: %s", error)
                 raise ProblemError(409, f"the new model is refused, the old one stays: {error}") from error
+            finally:
+                asyncio.get_running_loop().call_later(SETTLED, self._as_before)
             self.metrics.reloads.labels("loaded").inc()
             return before, self.model.identity
+
+    def _as_before(self) -> None:
+        if not self._reloading.locked():
+            self._asked.longest_answer = self._limits.longest_answer
 
     def full(self, path: str) -> str | None:
         """Why requests to a path would be refused now, before they are read; None where they are let in."""
