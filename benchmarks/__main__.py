@@ -11,6 +11,7 @@ from benchmarks import (
     endurance,
     fitting,
     growth,
+    model_speed,
     prepare_speed,
     quality,
     ranking_speed,
@@ -33,6 +34,7 @@ from seqdiffrec.models.settings import SettingError
 
 BENCHMARKS: dict[str, ModuleType] = {
     "training": training_speed,
+    "models": model_speed,
     "ranking": ranking_speed,
     "requests": request_speed,
     "quality": quality,

@@ -38,6 +38,14 @@ def batches(train: Sequences, max_length: int, batch_size: int, *, shared: bool,
         yield from epoch_batches(train, windows, batch_size, order)
 
 
+def train_step(trainer: Trainer, batch: RaggedBatch) -> None:
+    """One step of the trainer's own, on this batch."""
+    assert trainer.optimizer is not None, "a model that only counts has no steps"
+    with seeded(trainer.config.seed, 0, trainer.state.step, trainer.device):
+        loss = trainer._step(trainer.optimizer, batch.to(trainer.device))
+    trainer.state.add(loss.parts, len(batch.targets), 0.0)
+
+
 class OwnSystem:
     """A model of ours; counts the operations of all batches so far, where the loss is over all items."""
 
@@ -50,10 +58,8 @@ class OwnSystem:
 
     def step(self) -> int:
         """Train on a batch, and return the number of its targets."""
-        trainer, batch = self.trainer, next(self.batches)
-        with seeded(trainer.config.seed, 0, trainer.state.step, trainer.device):
-            loss = trainer._step(trainer.optimizer, batch.to(trainer.device))
-        trainer.state.add(loss.parts, len(batch.targets), 0.0)
+        batch = next(self.batches)
+        train_step(self.trainer, batch)
         self.flop += training_flop(work_of(self.model, batch), self.size, self.model.num_items)
         return len(batch.targets)
 

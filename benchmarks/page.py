@@ -23,6 +23,7 @@ BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # How to record what is not there yet.
 COMMANDS = {
     "training": "python -m benchmarks training --peers --save",
+    "models": "python -m benchmarks models --save",
     "ranking": "python -m benchmarks ranking --save",
     "requests": "python -m benchmarks requests --save",
     "quality": "python -m benchmarks quality --peers --save",
@@ -34,7 +35,7 @@ COMMANDS = {
     "serving": "python -m benchmarks serving --save",
     "endurance": "python -m benchmarks endurance --save",
 }
-MIB = {"peak_memory_mib": "peak memory, MiB"}
+MIB = {"peak_memory_mib": "peak memory, MiB", "padded_peak_memory_mib": "padded peak memory, MiB"}
 HEADS = {"": "", **MIB, "p50_ms": "p50, ms", "p99_ms": "p99, ms", "best_ndcg": "best NDCG@10"}
 # Said by the row's name, or for plots alone.
 LEFT_OUT = {"growth": ("axis", "value", "system", "loss", "laps"), "requests": ("turns",)}

@@ -6,15 +6,25 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, prepare_speed, prepare_worker, quality, ranking_speed, request_speed, training_speed
+from benchmarks import (
+    growth,
+    model_speed,
+    prepare_speed,
+    prepare_worker,
+    quality,
+    ranking_speed,
+    request_speed,
+    training_speed,
+)
 from benchmarks.__main__ import make_parser
 from benchmarks.machine import available_memory
 from benchmarks.own_worker import REFERENCE
+from benchmarks.pairs import take_turns
 from benchmarks.protocol import Log
-from benchmarks.workers import WorkerError
+from benchmarks.workers import BenchmarkError, WorkerError
 from benchmarks.workload import SIZE, generated
 
-TARGETS = {REFERENCE: 100, "SASRec": 400, "RecBole SASRec": 50, "RecTools SASRec": 200}
+TARGETS = {REFERENCE: 100, "SASRec": 400, "RecBole SASRec": 50, "RecTools SASRec": 200, "sasrec, padded": 60}
 
 
 class FakeWorker:
@@ -55,9 +65,9 @@ class FakeWorker:
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeWorker.made = []
-    for module in (training_speed, quality, growth, request_speed, ranking_speed):
+    for module in (training_speed, model_speed, quality, growth, request_speed, ranking_speed):
         monkeypatch.setattr(module, "Worker", FakeWorker)
-    for module in (training_speed, quality):
+    for module in (training_speed, model_speed, quality):
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
     monkeypatch.setattr(training_speed, "matmul_rate", lambda device: 1e9)
     monkeypatch.setattr(training_speed, "python_of", lambda name, folder: Path("python"))
@@ -110,6 +120,39 @@ def test_training_without_peers_has_no_columns_of_theirs() -> None:
     record = training_speed.run(options("training"))
     assert list(record["rows"]) == [REFERENCE, "DiffRec bidirectional", "DiffRec shared_history", "SASRec"]
     assert "times_recbole" not in record["rows"]["SASRec"] and "notes" not in record
+
+
+def test_every_model_beside_its_padded_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_speed, "take_turns", lambda tasks, rounds: take_turns(tasks, rounds, Clock()))
+    words = ["models", "--models", "diffrec", "sasrec", "--seconds", "3"]
+    parsed = make_parser().parse_args(words)
+    assert parsed.hidden_size == 64
+    record = model_speed.run(options(*words))
+    assert list(record["rows"]) == ["diffrec, bidirectional", "diffrec, shared_history", "sasrec"]
+    row = record["rows"]["sasrec"]
+    assert row["times_padded"] == {"median": 5, "least": 5, "greatest": 5}  # 300 targets a second, and 60
+    assert row["targets_per_second"]["median"] == 5 * row["padded_targets_per_second"]["median"]
+    assert row["peak_memory_mib"] == row["padded_peak_memory_mib"] == 3
+    specs = [(worker.spec["model"], worker.spec["padded"], worker.spec["settings"]) for worker in FakeWorker.made]
+    assert specs[2:] == [
+        ("diffrec", False, {"attention": "shared_history", "tied_output": True}),
+        ("diffrec", True, {"attention": "shared_history", "tied_output": True}),
+        ("sasrec", False, {}),
+        ("sasrec", True, {}),
+    ]
+    assert all(worker.ended for worker in FakeWorker.made)
+    with pytest.raises(BenchmarkError, match="--seconds 0 is no time"):
+        model_speed.run(options("models", "--seconds", "0"))
+
+
+class Clock:
+    """A second between any two looks at it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
 
 
 def test_quality_stops_at_the_figure_or_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
