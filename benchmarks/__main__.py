@@ -84,7 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     for name, module in BENCHMARKS.items():
         assert module.__doc__ is not None
         one = commands.add_parser(name, help=module.__doc__.splitlines()[0], description=module.__doc__)
-        one.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}.json")
+        with_parts = ", with --parts also these in its name" * hasattr(module, "PARTS")
+        one.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}.json{with_parts}")
         one.add_argument("--data-root", default=os.environ.get(DATA_ROOT_VARIABLE), help="folder with the datasets")
         one.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
         one.add_argument("--hidden-size", type=int, default=SIZE["hidden_size"], help="less than %(default)s for a try")
@@ -112,8 +113,15 @@ def run_benchmark(options: argparse.Namespace, words: list[str]) -> int:
     show(record)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        replace_file(RESULTS / f"{options.name}.json", json.dumps(record, indent=2).encode() + b"\n")
+        replace_file(RESULTS / f"{record_name(options)}.json", json.dumps(record, indent=2).encode() + b"\n")
     return 0
+
+
+def record_name(options: argparse.Namespace) -> str:
+    """The benchmark's, with the parts that were run where these are not all: a record is of one run."""
+    every = getattr(options.module, "PARTS", ())
+    ran = [part for part in every if part in options.parts]
+    return "-".join([options.name, *(ran if len(ran) < len(every) else [])])
 
 
 if __name__ == "__main__":

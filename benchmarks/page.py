@@ -1,6 +1,7 @@
 """docs/benchmarks.md: its tables and plots are made from benchmarks/results/ alone, its prose is written by hand.
 
-A table stands between the lines ``<!-- made: NAME -->`` and ``<!-- end -->``; NAME is the benchmark's.
+A table stands between the lines ``<!-- made: NAME -->`` and ``<!-- end -->``; NAME is the benchmark's, with its parts
+behind it where a record is of some of them: ``endurance-kill``.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from seqdiffrec.data.storage import replace_file
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 IMAGES = Path("images") / "benchmarks"  # from the page's folder
-BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # How to record what is not there yet.
 COMMANDS = {
     "training": "python -m benchmarks training --peers --save",
@@ -66,7 +67,8 @@ def build(page: Path, results: Path, *, check: bool = False) -> list[str]:
     old = page.read_text(encoding="utf-8")
     records = {path.stem: json.loads(path.read_bytes()) for path in sorted(results.glob("*.json"))}
     named = [found[2] for found in BLOCK.finditer(old)]
-    lost = [name for name in records if name not in named] + [name for name in named if name not in COMMANDS]
+    lost = [name for name in records if name not in named]
+    lost += [name for name in named if name.partition("-")[0] not in COMMANDS]
     if lost:
         raise BenchmarkError(f"{page.name} and {results.name}/ do not go together: {', '.join(lost)}")
     plots = {name: PLOTS[name](record) for name, record in records.items() if name in PLOTS}
@@ -99,7 +101,9 @@ def content(path: Path) -> bytes:
 
 def empty(name: str) -> str:
     """What stands where nothing is recorded yet."""
-    return f"Not recorded yet: `{COMMANDS[name]}`."
+    benchmark, *parts = name.split("-")
+    words = f"python -m benchmarks {benchmark} --parts {' '.join(parts)} --save" if parts else COMMANDS[benchmark]
+    return f"Not recorded yet: `{words}`."
 
 
 def filled(name: str, record: Record, plots: list[Plot]) -> str:

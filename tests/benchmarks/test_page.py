@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import make_parser, record_name
 from benchmarks.page import build, growth_plots, quality_plots
 from benchmarks.plots import draw
 from benchmarks.workers import BenchmarkError
@@ -73,6 +74,29 @@ def test_a_record_without_a_place_is_refused(place: tuple[Path, Path]) -> None:
     (results / "growth.json").write_text(json.dumps(record(1)))
     with pytest.raises(BenchmarkError, match="do not go together: growth"):
         build(page, results)
+
+
+def test_a_record_of_some_parts_has_a_place_of_its_own(place: tuple[Path, Path]) -> None:
+    page, results = place
+    page.write_text(PROSE + BLOCK.format("serving-reload-overload") + BLOCK.format("serving-load"))
+    (results / "serving-load.json").write_text(json.dumps(record(7)))
+    build(page, results)
+    text = page.read_text()
+    assert "[Record](../benchmarks/results/serving-load.json)" in text
+    assert "Not recorded yet: `python -m benchmarks serving --parts reload overload --save`." in text
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("training", "training"),
+        ("serving", "serving"),
+        ("serving --parts overload load reload", "serving"),
+        ("serving --parts overload load", "serving-load-overload"),
+    ],
+)
+def test_a_record_is_named_by_what_was_run(words: str, name: str) -> None:
+    assert record_name(make_parser().parse_args(words.split())) == name
 
 
 def test_plots_show_what_is_recorded() -> None:
