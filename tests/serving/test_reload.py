@@ -127,7 +127,7 @@ def test_answers_may_take_longer_until_a_load_is_over(client, monkeypatch) -> No
         return load()
 
     monkeypatch.setattr(service, "_load", look)
-    monkeypatch.setattr("seqdiffrec.serving.service.SETTLED", 0.05)
+    monkeypatch.setitem(type(service).reload.__globals__, "SETTLED", 0.05)
     assert client.post("/v1/models/reload").status_code == 200
     assert loaded == [SLOWER * usual]
     until = time.monotonic() + 5
