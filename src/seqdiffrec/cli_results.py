@@ -1,6 +1,7 @@
 """The commands about results: records and curves of runs, studies, searches, and recorded figures made again."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,7 +87,7 @@ def sweep(
                 results,
                 only=only,
                 data_root=data_root,
-                command=this_command(),
+                command=_made_by(study, only),
                 notify=show.notice,
                 bar=show.progress,
             )
@@ -205,6 +206,11 @@ def report(
         show.next_step(again)
         raise typer.Exit(1)
     show.next_step(f"seqdiffrec sweep {study} --dry-run" if check else f"{again} --check")
+
+
+def _made_by(study: Path, only: list[str] | None) -> str:
+    """What the records say that they were made by: folders are places on one machine, and decide no figure."""
+    return shlex.join(["seqdiffrec", "sweep", str(study), *(word for row in only or [] for word in ("--only", row))])
 
 
 def _interrupted(stopped: BaseException, option: str = "") -> typer.Exit:

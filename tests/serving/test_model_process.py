@@ -11,7 +11,7 @@ import pytest
 
 import seqdiffrec as sdr
 from seqdiffrec.serving.answering import How, find
-from seqdiffrec.serving.model_process import GONE, Answering, ModelProcess, answer, read, weights_hash, write
+from seqdiffrec.serving.model_process import GONE, Answering, Channel, ModelProcess, answer, read, weights_hash, write
 from seqdiffrec.training import RunError
 from tests.serving.conftest import ask, serving
 
@@ -70,6 +70,17 @@ def test_a_process_that_cannot_stay_up(trained, monkeypatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
     with pytest.raises(RunError, match="twice"):
         ModelProcess(1).load(trained, "x")
+    process = ModelProcess(1)
+    process._models[0] = trained, "x"  # as if it had been up before
+    with pytest.raises(RunError, match="twice"):
+        process.find(0, HISTORIES, How(1))
+
+
+def test_a_channel_that_was_closed_is_no_other_error_than_a_process_that_is_gone() -> None:
+    channel = Channel()
+    channel.close()
+    with pytest.raises((OSError, EOFError)):
+        channel.ask({})
 
 
 def test_a_service_with_it_answers_as_one_without(trained, tmp_path) -> None:

@@ -58,9 +58,7 @@ class Channel:
     def close(self) -> None:
         """The other end is told that there is nothing more, and whoever waits here that nothing will come."""
         with suppress(OSError):  # it is gone already
-            self._here.shutdown(socket.SHUT_RDWR)
-        with suppress(OSError):  # and did not read all
-            self._file.close()
+            self._here.shutdown(socket.SHUT_RDWR)  # the file stays: another thread may just be about to use it
         self._here.close()
 
 
@@ -136,11 +134,12 @@ class ModelProcess:
         try:
             return process.channels[channel].ask(question)
         except (OSError, EOFError):
+            pass  # it is gone: once more with a new one
+        try:
             with self._restarting:
                 if self._process is process:
                     self._end()
                     self._start()
-        try:
             return self._process.channels[channel].ask(question)
         except (OSError, EOFError) as error:
             raise RunError("the model's process ended twice in a row") from error
