@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models import catalogue
+from seqdiffrec.models import catalogue, packed
 from seqdiffrec.models.catalogue import Catalogue
+from seqdiffrec.models.packed import PackedWeight
 from seqdiffrec.models.top import BARRED, Barred
 
 DRAWS, ROWS, ITEMS, SIZE = 3, 5, 400, 16
@@ -93,3 +94,34 @@ def test_fewer_than_k_are_left(rough):
     top = of.top(h, added, 5, all_but_two)
     assert (top.probabilities != BARRED).sum(1).tolist() == [2] * ROWS
     assert top.columns[:, :2].sort().values.tolist() == [[0, 1]] * ROWS
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, 33, 200])
+@pytest.mark.parametrize("size", [5, 16, 64])
+def test_a_packed_weight_gives_the_product(rows, size):
+    draw = torch.Generator().manual_seed(1)
+    weight, h = torch.randn(301, size, generator=draw), torch.randn(rows, size, generator=draw)
+    with torch.no_grad():
+        assert PackedWeight.pays(weight)
+        product = PackedWeight(weight).product(h)
+    torch.testing.assert_close(product.double(), h.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_packed(monkeypatch):
+    weight = torch.randn(300, 16)
+    assert not PackedWeight.pays(weight)  # training
+    with torch.no_grad():
+        assert not PackedWeight.pays(weight.bfloat16())
+        monkeypatch.setattr(packed, "LARGEST_BYTES", 300 * 16 * 4 - 1)
+        assert not PackedWeight.pays(weight)
+        of, h, added = make(rough=False)
+        torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
+
+
+def test_a_catalogue_first_asked_in_training_is_packed_later():
+    of, h, added = make(rough=False)
+    with torch.enable_grad():
+        in_training = of.probabilities(h, added)
+    with torch.no_grad():
+        torch.testing.assert_close(of.probabilities(h, added), in_training, rtol=1e-5, atol=1e-7)
+        assert of._packed is not None

@@ -11,7 +11,17 @@ import pytest
 
 import seqdiffrec as sdr
 from seqdiffrec.serving.answering import How, find
-from seqdiffrec.serving.model_process import GONE, Answering, Channel, ModelProcess, answer, read, weights_hash, write
+from seqdiffrec.serving.model_process import (
+    GONE,
+    Answering,
+    Channel,
+    ModelProcess,
+    ModelUnavailable,
+    answer,
+    read,
+    weights_hash,
+    write,
+)
 from seqdiffrec.training import RunError
 from tests.serving.conftest import ask, serving
 
@@ -58,22 +68,45 @@ def test_models_are_loaded_beside_each_other_and_forgotten(trained, retrained, t
         same(process.find(number, HISTORIES, How(3)), find(sdr.load(run).model, HISTORIES, How(3)))
     process._process.popen.kill()  # the one of the old model's weights cannot be had again
     same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained).model, HISTORIES, How(3)))
-    with pytest.raises(RunError, match="no longer has"):
+    with pytest.raises(ModelUnavailable, match="no longer has"):
         process.find(old, HISTORIES, How(3))
     process.forget(new)
-    with pytest.raises(RunError, match="no longer has"):
+    with pytest.raises(ModelUnavailable, match="no longer has"):
         process.find(new, HISTORIES, How(3))
     process.close()
 
 
 def test_a_process_that_cannot_stay_up(trained, monkeypatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
-    with pytest.raises(RunError, match="twice"):
+    with pytest.raises(ModelUnavailable, match="twice"):
         ModelProcess(1).load(trained, "x")
     process = ModelProcess(1)
     process._models[0] = trained, "x"  # as if it had been up before
-    with pytest.raises(RunError, match="twice"):
+    with pytest.raises(ModelUnavailable, match="twice"):
         process.find(0, HISTORIES, How(1))
+
+
+def test_a_fault_of_the_code_there_is_no_error_of_a_run(trained) -> None:
+    process = ModelProcess(1)
+    number = process.load(trained, hash_of(trained))
+    with pytest.raises(RuntimeError, match="IndexError"):
+        process.find(number, HISTORIES, How(2, only=(99,)))
+    same(process.find(number, HISTORIES, How(2)), find(sdr.load(trained).model, HISTORIES, How(2)))
+
+
+def test_a_service_without_its_model_says_503(trained, retrained, tmp_path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    with serving(folder, store=tmp_path / "events.sqlite", threads=1) as client:
+        assert ask(client, history=[10], k=2).status_code == 200
+        shutil.rmtree(folder)
+        shutil.copytree(retrained, folder)
+        client.app.state.service._process._process.popen.kill()  # the one that starts cannot have its model again
+        for _ in range(20):  # it may take longer to start than a request waits
+            answer = ask(client, history=[10], k=2)
+            assert answer.status_code == 503 and "Retry-After" in answer.headers
+            if "no answer within" not in answer.json()["detail"]:
+                break
+        assert "/v1/models/reload" in answer.json()["detail"]
 
 
 def test_a_channel_that_was_closed_is_no_other_error_than_a_process_that_is_gone() -> None:
@@ -142,7 +175,7 @@ def test_what_goes_wrong_is_told_and_the_next_question_answered(trained, retrain
     assert loaded == {}
     assert "does not exist" in missing["failed"] and "replaced" in other["failed"]
     wrong, good, unknown = told(answering.find, question(0, only=[99]), question(0), question(1))
-    assert "IndexError" in wrong["failed"]
+    assert "IndexError" in wrong["fault"]
     assert len(good["found"][0][0]) == 2
     assert unknown == {"failed": GONE}
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models.device import numpy_is_faster
+from seqdiffrec.models.packed import PackedWeight
 from seqdiffrec.models.top import BARRED, Barred, Top, best
 
 # Scores computed together, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
@@ -59,7 +59,7 @@ class Catalogue:
         return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _mean(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice) -> Float32[Tensor, "r V1"]:
-        scores = _scores(h.flatten(0, 1), self.weight).float().view(*h.shape[:2], -1)
+        scores = self._scores(h.flatten(0, 1)).float().view(*h.shape[:2], -1)
         return self._complete(scores, added, rows).softmax(-1).mean(0)
 
     def _top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
@@ -101,6 +101,16 @@ class Catalogue:
         error = torch.einsum("rcd,srd->src", self.weight[columns], h) - product.gather(2, at).float()
         return each.gather(2, at) * error.exp(), error.abs().amax()
 
+    def _scores(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
+        """``h W^T``."""
+        if torch.is_grad_enabled() or h.dtype != torch.float32 or self._packed is None:
+            return (self.weight @ h.t()).t()  # nearly twice as fast this way round
+        return self._packed.product(h)
+
+    @cached_property
+    def _packed(self) -> PackedWeight | None:
+        return PackedWeight(self.weight) if PackedWeight.pays(self.weight) else None
+
     @cached_property
     def _rough_weight(self) -> Tensor:
         return self.weight.bfloat16()
@@ -120,10 +130,3 @@ class Catalogue:
             product.index_put_(places, added.values[here][None], accumulate=True)
         product[..., 0] = float("-inf")
         return product
-
-
-def _scores(h: Float[Tensor, "n D"], weight: Float[Tensor, "V1 D"]) -> Float[Tensor, "n V1"]:
-    """``h W^T``, by the library that is fastest at it here."""
-    if numpy_is_faster(weight.device) and not torch.is_grad_enabled() and h.dtype == weight.dtype == torch.float32:
-        return torch.from_numpy(h.numpy() @ weight.numpy().T)
-    return (weight @ h.t()).t()  # nearly twice as fast this way round

@@ -1,8 +1,6 @@
 """Where tensors live, and in which precision matrix products run there."""
 
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,17 +31,3 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
     return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
-
-
-def numpy_is_faster(device: torch.device) -> bool:
-    """Whether products of float32 matrices are faster in NumPy than in torch: with few rows up to twice.
-
-    torch takes them to MKL, which knows Intel's processors best, NumPy to OpenBLAS.
-    """
-    return device.type == "cpu" and torch.backends.mkl.is_available() and _is_amd()
-
-
-@cache
-def _is_amd() -> bool:
-    cpu = Path("/proc/cpuinfo")
-    return cpu.is_file() and "AuthenticAMD" in cpu.read_text()

@@ -37,6 +37,10 @@ LAST_SECONDS = 5.0  # for it to end by itself
 GONE = "the run's folder no longer has the model that serves; POST /v1/models/reload takes what lies there now"
 
 
+class ModelUnavailable(RunError):
+    """Nobody can answer by the model now. The text says why, and what to do."""
+
+
 class Channel:
     """This process's end of a socket: one question at a time, each answered before the next."""
 
@@ -46,13 +50,19 @@ class Channel:
         self._one_at_a_time = threading.Lock()
 
     def ask(self, question: dict[str, Any]) -> Any:
-        """The answer. Raises RunError for what went wrong there, OSError or EOFError where nobody is there."""
+        """The answer.
+
+        Raises RunError for what is wrong with a run, OSError or EOFError where nobody is there, RuntimeError for a
+        fault of the code there.
+        """
         message = json.dumps(question).encode()
         with self._one_at_a_time:
             write(self._file, message)
             answer = json.loads(read(self._file))
         if "failed" in answer:
             raise RunError(answer["failed"])
+        if "fault" in answer:
+            raise RuntimeError(answer["fault"])
         return answer
 
     def close(self) -> None:
@@ -114,11 +124,14 @@ class ModelProcess:
         return number
 
     def find(self, model: int, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
-        """As `answering.find`, by a model that was loaded. What goes wrong there is raised as RunError."""
+        """As `answering.find`, by a model that was loaded. Raises ModelUnavailable where it is there no more."""
         unwanted, self._unwanted = self._unwanted, []
         asked = [history.tolist() for history in histories]
         question = {"model": model, "histories": asked, "how": asdict(how), "forget": unwanted}
-        return [Found(*one) for one in self._ask("questions", question)["found"]]
+        try:
+            return [Found(*one) for one in self._ask("questions", question)["found"]]
+        except RunError as error:
+            raise ModelUnavailable(str(error)) from error
 
     def forget(self, model: int) -> None:
         """Let go of a model, with the next question."""
@@ -142,7 +155,7 @@ class ModelProcess:
                     self._start()
             return self._process.channels[channel].ask(question)
         except (OSError, EOFError) as error:
-            raise RunError("the model's process ended twice in a row") from error
+            raise ModelUnavailable("the model's process ended twice in a row; its own output says why") from error
 
     def _start(self) -> None:
         process = Process(self._threads)
@@ -207,8 +220,10 @@ def answer(pipe: BufferedIOBase, work: Any) -> None:
             asked = json.loads(read(pipe))
             try:
                 told = work(asked)
+            except RunError as error:
+                told = {"failed": str(error)}
             except Exception as error:  # told to the one who asks; the process goes on
-                told = {"failed": str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"}
+                told = {"fault": f"{type(error).__name__}: {error}"}
             write(pipe, json.dumps(told).encode())
 
 

@@ -12,6 +12,7 @@ from seqdiffrec.data.errors import DataError
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving.batching import Overloaded
 from seqdiffrec.serving.database import StoreUnavailable
+from seqdiffrec.serving.model_process import ModelUnavailable
 from seqdiffrec.training import RunError
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,6 +79,10 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     for kind in (DataError, SettingError, RunError):
         app.add_exception_handler(kind, _mistake)
+
+    @app.exception_handler(ModelUnavailable)
+    def _no_model(request: Request, error: ModelUnavailable) -> Response:
+        return problem(503, str(error), {"Retry-After": "5"})
 
     @app.exception_handler(StoreUnavailable)
     def _no_store(request: Request, error: StoreUnavailable) -> Response:
