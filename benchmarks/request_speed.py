@@ -5,6 +5,9 @@ Models are as the recipes `plus` have them. Where a catalogue is so big that the
 memory together, they are asked one after the other; where a model does not fit with its cosine output, which keeps a
 second copy of the table, it scores by the plain product, which takes the same number of operations; where that does not
 fit either, its row says so.
+
+Catalogues of ``--index`` are asked by an approximate index, too, which finds at least 0.99 of the exact first ten if it
+can. The vectors of the items are made up in groups of a hundred, so that it has something to find.
 """
 
 import argparse
@@ -23,12 +26,15 @@ from seqdiffrec.models.device import has_bfloat16, pick_device
 CATALOGUES = (12_101, 100_000, 1_000_000, 10_000_000)
 TOP = 10
 REFERENCE = "SASRec"
-# Each system's model and noise draws.
+# Each system's model, its noise draws, and whether it asks an index.
 SYSTEMS = {
-    REFERENCE: (REFERENCE, 1),
-    "DiffRec, 1 seed": ("DiffRec shared_history", 1),
-    "DiffRec, 10 seeds": ("DiffRec shared_history", 10),
+    REFERENCE: (REFERENCE, 1, False),
+    "DiffRec, 1 seed": ("DiffRec shared_history", 1, False),
+    "DiffRec, 10 seeds": ("DiffRec shared_history", 10, False),
+    "DiffRec, 10 seeds, index": ("DiffRec shared_history", 10, True),
 }
+# The share of the exact lists that an index is to find, and the users by whom it is measured.
+OVERLAP, OVERLAP_USERS = 0.99, 64
 ADDITIONS = {"seen_bias": True, "filter_share": 0.5}
 WARM_UP = 5
 # What a process needs besides its tables: torch, and the scores of ten draws.
@@ -41,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rounds(parser)
     parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
     parser.add_argument("--catalogues", type=int, nargs="+", default=CATALOGUES, metavar="ITEMS")
+    parser.add_argument(
+        "--index",
+        type=int,
+        nargs="*",
+        default=(100_000, 1_000_000),
+        metavar="ITEMS",
+        help="catalogues to build an index of, too; default 100,000 and 1,000,000 (some minutes), 10 million take hours",
+    )
     parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 
 
@@ -74,7 +88,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             said = f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
             rows[f"{num_items:,} items"] = {"output": said}
             continue
-        models = list(dict.fromkeys(model for model, _ in SYSTEMS.values()))
+        models = list(dict.fromkeys(model for model, _, _ in SYSTEMS.values()))
         found: dict[str, dict[str, Any]] = {}
         for group in [models] if together else [[model] for model in models]:
             found |= ask(num_items, group, cosine, options)
@@ -91,7 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "history": options.size["max_length"] - 1,
         "requests": options.requests,
     }
-    settings |= {"bulk_block": BLOCK, "rounds": options.rounds}
+    settings |= {"bulk_block": BLOCK, "rounds": options.rounds, "indexed": list(options.index)}
     return {"data": "random histories", "settings": settings, "reference": REFERENCE, "rows": rows}
 
 
@@ -103,13 +117,18 @@ def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Names
             spec = {"model": model, "num_items": num_items, "size": options.size, "top": TOP}
             spec["settings"] = {**ADDITIONS, **more, "cosine_output": cosine}
             workers[model] = Worker(f"{model}, {num_items:,} items", MODULE, spec, threads=torch.get_num_threads())
-        systems = {name: system for name, system in SYSTEMS.items() if system[0] in models}
+        systems = {
+            name: (workers[model], {"seeds": seeds, "approximate": approximate})
+            for name, (model, seeds, approximate) in SYSTEMS.items()
+            if model in models and (not approximate or num_items in options.index)
+        }
+        found = {name: index(worker) if how["approximate"] else {} for name, (worker, how) in systems.items()}
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for number in range(WARM_UP + options.requests):
-            for name, (model, seeds) in systems.items():
-                seconds[name].append(workers[model].ask("request", number=number, seeds=seeds)["seconds"])
+            for name, (worker, how) in systems.items():
+                seconds[name].append(worker.ask("request", number=number, **how)["seconds"])
         users = bulk_users(num_items, options.bulk)
-        tasks = {name: bulk(workers[model], users, seeds) for name, (model, seeds) in systems.items()}
+        tasks = {name: bulk(worker, users, how) for name, (worker, how) in systems.items()}
         laps = take_turns(tasks, options.rounds)
         return {
             name: {
@@ -119,17 +138,24 @@ def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Names
                 "times_reference": None,
                 "bulk_users": users,
                 "bulk_users_per_second": vars(Spread.of([lap.rate for lap in laps[name]])),
-                "peak_memory_mib": round(workers[model].told["peak"] / 2**20),
+                "peak_memory_mib": round(worker.told["peak"] / 2**20),
+                **found[name],
             }
-            for name, (model, _) in systems.items()
+            for name, (worker, _) in systems.items()
         }
 
 
-def bulk(worker: Worker, users: int, seeds: int) -> Callable[[], int]:
+def index(worker: Worker) -> dict[str, Any]:
+    """Have a worker build one; what it took and what it finds."""
+    told = worker.ask("index", users=OVERLAP_USERS, overlap=OVERLAP)
+    return {name: told[name] for name in ("build_seconds", "overlap@10", "breadth")}
+
+
+def bulk(worker: Worker, users: int, how: dict[str, Any]) -> Callable[[], int]:
     """A lap: the lists of so many users."""
 
     def lap() -> int:
-        worker.ask("request", number=0, seeds=seeds, users=users)
+        worker.ask("request", number=0, users=users, **how)
         return users
 
     return lap

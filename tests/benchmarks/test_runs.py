@@ -53,8 +53,11 @@ class FakeWorker:
         elif order == "rank":
             # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
             answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
+        elif order == "index":
+            answer |= {"build_seconds": 4.0, "overlap@10": arguments["overlap"], "breadth": 64, "histories": 64}
         else:
-            answer |= {"seconds": 0.002 * arguments["seeds"] * arguments.get("users", 1)}
+            each = 0.002 * arguments["seeds"] / (4 if arguments["approximate"] else 1)
+            answer |= {"seconds": each * arguments.get("users", 1)}
         self.told = answer
         return answer
 
@@ -215,8 +218,12 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
     gib = 2**30
     monkeypatch.setattr(request_speed, "available_memory", lambda: 20 * gib)
     monkeypatch.setattr(request_speed, "has_bfloat16", lambda device: True)
-    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16"))
+    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16", "--index", "100000"))
     rows = record["rows"]
+    assert [name for name in rows if name.endswith("index")] == ["100,000 items, DiffRec, 10 seeds, index"]
+    near = rows["100,000 items, DiffRec, 10 seeds, index"]
+    assert (near["p50_ms"], near["build_seconds"], near["overlap@10"], near["breadth"]) == (5, 4.0, 0.99, 64)
+    assert "breadth" not in rows["100,000 items, DiffRec, 10 seeds"]
     small, big = rows["12,101 items, DiffRec, 10 seeds"], rows["10,000,000 items, DiffRec, 10 seeds"]
     assert small["p50_ms"] == small["p99_ms"] == 20 and small["times_reference"] == 10
     assert (small["output"], small["turns"], small["bulk_users"]) == ("cosine", "taken", 16)
