@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=(100_000, 1_000_000),
         metavar="ITEMS",
-        help="catalogues to build an index of, too; default 100,000 and 1,000,000 (some minutes), 10 million take hours",
+        help="catalogues to build an index of, too; default 100,000 and 1,000,000, some minutes; 10 million take hours",
     )
     parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from seqdiffrec.data import DATASETS, Corpus, Dataset, load_corpus
 from seqdiffrec.data.corpus import is_corpus
+from seqdiffrec.data.share import share_of_users
 from seqdiffrec.data.sql import is_url, without_password
 from seqdiffrec.inference import Recommender, recommender_class
 from seqdiffrec.models import find_model
@@ -27,6 +28,7 @@ class DataConfig(Settings):
     data_root: where to look for a named dataset first.
     min_user, min_item, drop_repeats: preparation of ``file``; a named dataset has its own.
     items: a table of the items' titles and categories (`read_items`); one that a named dataset has gives way to it.
+    user_share: below 1 only so many of the users are there at all (`share_of_users`): for what takes too long on all.
     split: a column of ``file`` that says train, validation or test. validation_time, test_time: split all users at
         these times. Without either the split is leave-one-out.
     """
@@ -43,6 +45,7 @@ class DataConfig(Settings):
     min_item: Annotated[int, Field(ge=1)] = 1
     drop_repeats: bool = False
     items: str | None = None
+    user_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     validation_time: float | str | None = None
     test_time: float | str | None = None
 
@@ -60,6 +63,10 @@ class DataConfig(Settings):
             )
         times = self.times()
         self._refuse_unused()
+        whole = self._load_whole(times)
+        return whole if self.user_share == 1 else Dataset.of(share_of_users(whole.corpus, self.user_share), times)
+
+    def _load_whole(self, times: tuple[Any, Any] | None) -> Dataset:
         if self.dataset is not None:
             return Dataset.of(load_corpus(self.dataset, self.data_root, items=self.items), times)
         assert self.file is not None
