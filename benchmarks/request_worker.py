@@ -72,7 +72,6 @@ def group_items(model: TableModel) -> None:
         part += common[number]
 
 
-
 def main() -> None:
     """Answer until the benchmark has had enough."""
     channel = Channel.open()
