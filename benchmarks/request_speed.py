@@ -22,6 +22,7 @@ from benchmarks.pairs import Spread, add_rounds, take_turns
 from benchmarks.request_worker import BLOCK, MODULE
 from benchmarks.workers import Worker, kept
 from seqdiffrec.models.device import has_bfloat16, pick_device
+from seqdiffrec.models.packed import LARGEST_BYTES
 
 CATALOGUES = (12_101, 100_000, 1_000_000, 10_000_000)
 TOP = 10
@@ -59,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool) -> int:
-    """Bytes that a model needs: the table in float32, its directions, its copy in bfloat16, and scores of ten draws."""
-    each = hidden_size * (4 + 4 * cosine + 2 * rough) + 10 * (2 + 4) + 20
+    """Bytes that a model needs: the table in float32, its directions, a copy to score by, and scores of ten draws."""
+    copy = 2 if rough else 4 * (4 * num_items * hidden_size <= LARGEST_BYTES)
+    each = hidden_size * (4 + 4 * cosine + copy) + 10 * (2 + 4) + 20
     return num_items * each + BESIDES
 
 

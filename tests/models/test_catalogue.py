@@ -107,15 +107,22 @@ def test_a_packed_weight_gives_the_product(rows, size):
     torch.testing.assert_close(product.double(), h.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_not_packed(monkeypatch):
+def test_what_is_not_packed():
     weight = torch.randn(300, 16)
     assert not PackedWeight.pays(weight)  # training
     with torch.no_grad():
         assert not PackedWeight.pays(weight.bfloat16())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 16])
+def test_a_weight_that_is_too_large_is_left_as_it_is(monkeypatch, rows):
+    weight, h = torch.randn(300, 16), torch.randn(rows, 16)
+    with torch.no_grad():
+        assert PackedWeight(weight).is_copy
         monkeypatch.setattr(packed, "LARGEST_BYTES", 300 * 16 * 4 - 1)
-        assert not PackedWeight.pays(weight)
-        of, h, added = make(rough=False)
-        torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
+        large = PackedWeight(weight)
+        assert not large.is_copy and large._weight is weight
+        torch.testing.assert_close(large.product(h).double(), h.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
 
 
 def test_a_catalogue_first_asked_in_training_is_packed_later():

@@ -155,7 +155,9 @@ class ModelProcess:
                     self._start()
             return self._process.channels[channel].ask(question)
         except (OSError, EOFError) as error:
-            raise ModelUnavailable("the model's process ended twice in a row; its own output says why") from error
+            raise ModelUnavailable(
+                "the model's process ended twice in a row; the log of the service says why"
+            ) from error
 
     def _start(self) -> None:
         process = Process(self._threads)
