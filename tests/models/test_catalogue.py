@@ -43,13 +43,17 @@ def test_probabilities_by_the_formula(monkeypatch, at_once):
     torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("at_once", [1, 2**20])
+@pytest.mark.parametrize(("at_once", "stretch"), [(1, None), (2**20, None), (2**20, 37 * DRAWS * ROWS), (1, 1)])
 @pytest.mark.parametrize(("each", "more"), [(4, 64), (1, 0)], ids=["wide", "narrow"])
 @pytest.mark.parametrize("rough", [False, True])
 @pytest.mark.parametrize("scale", [0.05, 1.0, 4.0])
-def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, scale):
+def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, stretch, scale):
     """At a small scale all items are close together, so that bfloat16 alone would take others."""
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
+    if stretch is not None:  # as a large catalogue is gone through
+        monkeypatch.setattr(catalogue, "STRETCH", stretch)
+        monkeypatch.setattr(catalogue, "SAMPLED", 4)
+        monkeypatch.setattr(catalogue, "SAMPLED_FROM", 1)
     monkeypatch.setattr(catalogue, "ROUGH_SHARE", 1.0)
     monkeypatch.setattr(catalogue, "CANDIDATES_EACH", each)
     monkeypatch.setattr(catalogue, "CANDIDATES_MORE", more)
@@ -64,6 +68,21 @@ def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more,
     close = {"rtol": (3e-3 if more else 1e-2) if rough else 1e-5, "atol": 1e-7}
     torch.testing.assert_close(top.probabilities.double(), wanted.values[:, :10], **close)
     torch.testing.assert_close(probabilities.gather(1, top.columns), wanted.values[:, :10], **close)
+
+
+@pytest.mark.parametrize("outlier", [1.0, 40.0, 400.0])
+def test_sums_that_the_sample_does_not_show(monkeypatch, outlier):
+    """An item outside of the sample that is far more probable than all others: at the most more than float32 holds."""
+    monkeypatch.setattr(catalogue, "STRETCH", 64 * DRAWS * ROWS)
+    monkeypatch.setattr(catalogue, "SAMPLED_FROM", 1)
+    monkeypatch.setattr(catalogue, "ROUGH_SHARE", 1.0)
+    of, h, added = make(rough=True)
+    of.bias[7] += outlier  # the sample is items 1 and 65, 129, ...
+    probabilities = expected(of, h, added)
+    top = of.top(h, added, 10, Barred.all_but(torch.ones(ITEMS, dtype=torch.bool), *torch.empty(2, 0).long()))
+    wanted = probabilities.sort(dim=1, descending=True).values[:, :10]
+    torch.testing.assert_close(top.probabilities.double(), wanted, rtol=3e-3, atol=1e-7)
+    torch.testing.assert_close(probabilities.gather(1, top.columns), wanted, rtol=3e-3, atol=1e-7)
 
 
 def test_in_bfloat16_alone_the_best_would_be_others():
@@ -102,16 +121,29 @@ def test_a_packed_weight_gives_the_product(rows, size):
     draw = torch.Generator().manual_seed(1)
     weight, h = torch.randn(301, size, generator=draw), torch.randn(rows, size, generator=draw)
     with torch.no_grad():
-        assert PackedWeight.pays(weight)
-        product = PackedWeight(weight).product(h)
+        kept = PackedWeight(weight)
+        assert kept.is_copy
+        product = kept.product(h)
     torch.testing.assert_close(product.double(), h.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_not_packed():
-    weight = torch.randn(300, 16)
-    assert not PackedWeight.pays(weight)  # training
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, 33])
+def test_a_packed_weight_in_bfloat16(rows):
+    """Sums of products of bfloat16 numbers are rounded once, at the end."""
+    draw = torch.Generator().manual_seed(2)
+    weight = torch.randn(301, 64, generator=draw).bfloat16()
+    h = torch.randn(rows, 64, generator=draw).bfloat16()
     with torch.no_grad():
-        assert not PackedWeight.pays(weight.bfloat16())
+        product = PackedWeight(weight).product(h)
+    assert product.dtype == torch.bfloat16
+    torch.testing.assert_close(product.double(), h.double() @ weight.double().T, rtol=2**-8, atol=1e-4)
+
+
+def test_what_is_not_packed():
+    weight, h = torch.randn(300, 16).double(), torch.randn(1, 16).double()
+    kept = PackedWeight(weight)
+    assert not kept.is_copy
+    torch.testing.assert_close(kept.product(h), h @ weight.T)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 16])
@@ -131,4 +163,4 @@ def test_a_catalogue_first_asked_in_training_is_packed_later():
         in_training = of.probabilities(h, added)
     with torch.no_grad():
         torch.testing.assert_close(of.probabilities(h, added), in_training, rtol=1e-5, atol=1e-7)
-        assert of._packed is not None
+        assert of._exact.is_copy

@@ -1,9 +1,11 @@
 """The best k of each row, against a sort written out."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from seqdiffrec.models import top as tops
 from seqdiffrec.models.top import BARRED, Barred, best
 
 V = 6
@@ -39,3 +41,19 @@ def test_barred_items_come_last():
     Barred(torch.tensor([0]), torch.tensor([0]), torch.tensor([2])).put_into(probabilities)
     assert best(probabilities, 3).columns.tolist() == [[1, 0, 2]]
     assert best(probabilities, 3).probabilities.tolist() == [pytest.approx([0.0, BARRED, BARRED])]
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_the_largest_by_groups_are_those_of_topk(size, k, rows, seed):
+    """With groups of four of a few different values, so that many are equal, within groups and across them."""
+    values = torch.from_numpy(
+        np.random.default_rng(seed).integers(0, 9, (rows, 4 * size + size % 4)).astype(np.float32)
+    )
+    k = min(k, values.shape[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tops, "GROUP", 4)
+        patch.setattr(tops, "GROUPED_FROM", 1)
+        found = tops.largest_of(values, k)
+    assert torch.equal(found.probabilities, values.topk(k).values)
+    assert torch.equal(values.gather(1, found.columns), found.probabilities)
+    assert all(len(set(row)) == k for row in found.columns.tolist())

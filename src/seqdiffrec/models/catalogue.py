@@ -1,18 +1,23 @@
 """All items as a model scores them at inference: probabilities of all, or the best few."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from seqdiffrec.losses import Added
 from seqdiffrec.models.packed import PackedWeight
-from seqdiffrec.models.top import BARRED, Barred, Top, best
+from seqdiffrec.models.top import BARRED, Barred, Top, best, largest_of
 
 # Scores computed together, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
 SCORES_AT_ONCE = 2**20
+# Rough scores turned into probabilities together, 2 MiB: all steps of it stay in the cache.
+STRETCH = 2**19
+# Every so many items are the sample by which sums over all are guessed, where there are so many items.
+SAMPLED, SAMPLED_FROM = 64, 2**15
 # Candidates looked at again in float32 for k items wanted.
 CANDIDATES_EACH, CANDIDATES_MORE = 4, 64
 # With more candidates than this share of the catalogue, scoring all of it in float32 is faster.
@@ -66,67 +71,112 @@ class Catalogue:
         wanted = CANDIDATES_EACH * k + CANDIDATES_MORE
         if not self.rough or wanted > ROUGH_SHARE * len(self.weight):
             return self._exact_top(h, added, rows, k, barred)
-        product = (h.flatten(0, 1).bfloat16() @ self._rough_weight.t()).view(*h.shape[:2], -1)
-        each = self._complete(product.float(), added, rows).softmax(-1)  # (S, r, V + 1)
-        mean = each.mean(0)
-        # What the largest terms of each sum over the catalogue gain by the second look, barred or not.
-        largest = mean.topk(wanted).indices
-        looked, _ = self._again(largest, h, product, each)
-        total = 1 + (looked - each.gather(2, largest.expand(len(h), -1, -1))).sum(-1, keepdim=True)
-        barred.put_into(mean[:, 1:])
+        product = self._rough.product(h.flatten(0, 1).bfloat16()).view(*h.shape[:2], -1)
+        log_sums, mean, factor = self._sum_up(product, added, rows)
+        if not bool(log_sums.isfinite().all()):  # a guess that was off by more than float32 holds
+            return self._exact_top(h, added, rows, k, barred)
         mean[:, 0] = BARRED
+        # What the largest terms of each sum over the catalogue gain by the second look, barred or not.
+        largest = largest_of(mean, wanted).columns
+        barred.put_into(mean[:, 1:])
         while wanted <= ROUGH_SHARE * len(self.weight):
-            rough = mean.topk(wanted)
-            columns = rough.indices.sort().values  # (r, c), so that ties go to the smaller
-            looked, error = self._again(columns, h, product, each)
-            probabilities = (looked / total).mean(0).masked_fill(mean.gather(1, columns) == BARRED, BARRED)
-            top = best(probabilities, k)
-            outside = rough.values[:, -1] * (CAUTION * error).exp()
+            candidates = largest_of(mean, wanted)
+            columns = torch.cat([largest, candidates.columns], dim=1).sort().values  # so that ties go to the smaller
+            again = torch.zeros_like(columns, dtype=torch.bool)
+            again[:, 1:] = columns[:, 1:] == columns[:, :-1]
+            at = columns.expand(len(h), -1, -1)
+            rounded = product.gather(2, at).float()
+            error = torch.einsum("rcd,srd->src", self.weight[columns], h) - rounded
+            terms = (self._complete_at(columns, rounded, added, rows) - log_sums).exp()
+            looked = terms * error.exp()
+            total = 1 + (looked - terms).masked_fill(again, 0).sum(-1, keepdim=True)
+            is_out = again | (mean.gather(1, columns) == BARRED)
+            top = best((looked / total).mean(0).masked_fill(is_out, BARRED), k)
+            outside = factor * candidates.probabilities[:, -1] * (CAUTION * error.abs().amax()).exp()
             if bool((outside < top.probabilities[:, -1]).all()):
                 return Top(top.probabilities, columns.gather(1, top.columns) - 1)
             wanted *= 4
         return self._exact_top(h, added, rows, k, barred)
+
+    def _sum_up(
+        self, product: Float[Tensor, "S r V1"], added: Added | None, rows: slice
+    ) -> tuple[Float32[Tensor, "S r 1"], Float32[Tensor, "r V1"], Float32[Tensor, " r"]]:
+        """Of a rough product: the logarithm of each draw's sum over the catalogue, and about the mean of the softmaxes.
+
+        A large catalogue is gone through once, in stretches that fit the cache, so its sums are guessed beforehand from
+        a sample; the mean is by the guess, and no more than what comes last, a factor, times too small.
+        """
+        draws, count, size = product.shape
+        if size < SAMPLED_FROM:
+            scores = self._complete(product.float(), added, rows)
+            log_sums = scores.logsumexp(-1, keepdim=True)
+            return log_sums, scores.sub_(log_sums).exp_().mean(0), scores.new_ones(count)
+        guess = product[..., 1::SAMPLED].float().logsumexp(-1, keepdim=True) + math.log(SAMPLED)
+        sums = torch.zeros_like(guess)
+        mean = guess.new_empty((count, size))
+        step = max(1, STRETCH // (draws * count))
+        for start in range(0, size, step):
+            scores = self._complete(product[..., start : start + step].float(), added, rows, start)
+            odds = scores.sub_(guess).exp_()
+            sums += odds.sum(-1, keepdim=True)
+            mean[:, start : start + step] = odds.mean(0)
+        return guess + sums.log(), mean, 1 / sums.amin((0, 2))
 
     def _exact_top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
         mean = self._mean(h, added, rows)[:, 1:]
         barred.put_into(mean)
         return best(mean, k)
 
-    def _again(self, columns: Tensor, h: Tensor, product: Tensor, each: Tensor) -> tuple[Tensor, Tensor]:
-        """In float32, each draw's terms of the items ``columns`` (r, c), relative to the rough sums: (S, r, c).
-
-        And the largest error of their rough scores.
-        """
-        at = columns.expand(len(h), -1, -1)
-        error = torch.einsum("rcd,srd->src", self.weight[columns], h) - product.gather(2, at).float()
-        return each.gather(2, at) * error.exp(), error.abs().amax()
-
     def _scores(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
         """``h W^T``."""
-        if torch.is_grad_enabled() or h.dtype != torch.float32 or self._packed is None:
-            return (self.weight @ h.t()).t()  # nearly twice as fast this way round
-        return self._packed.product(h)
+        if torch.is_grad_enabled() or h.dtype != torch.float32:
+            return (self.weight @ h.t()).t()
+        return self._exact.product(h)
 
     @cached_property
-    def _packed(self) -> PackedWeight | None:
-        return PackedWeight(self.weight) if PackedWeight.pays(self.weight) else None
+    def _exact(self) -> PackedWeight:
+        return PackedWeight(self.weight)
 
     @cached_property
-    def _rough_weight(self) -> Tensor:
-        return self.weight.bfloat16()
+    def _rough(self) -> PackedWeight:
+        return PackedWeight(self.weight.bfloat16())
 
     def _stretches(self, num_draws: int, count: int) -> list[slice]:
         at_once = max(1, SCORES_AT_ONCE // (num_draws * len(self.weight)))
         return [slice(start, min(start + at_once, count)) for start in range(0, count, at_once)]
 
-    def _complete(self, product: Float32[Tensor, "S r V1"], added: Added | None, rows: slice) -> Tensor:
-        """Add to a product, in place, what else belongs to the scores of the targets ``rows``."""
+    def _complete(
+        self, product: Float32[Tensor, "S r n"], added: Added | None, rows: slice, start: int = 0
+    ) -> Float32[Tensor, "S r n"]:
+        """Add to a product with the items ``start``, ``start + 1``, ..., in place, what else belongs to their scores.
+
+        rows: which targets' it is.
+        """
+        stop = start + product.shape[-1]
         if self.bias is not None:
-            product += self.bias
+            product += self.bias[start:stop]
         if added is not None:
-            here = torch.nonzero((added.rows >= rows.start) & (added.rows < rows.stop)).squeeze(1)
+            of_these = (added.rows >= rows.start) & (added.rows < rows.stop)
+            here = torch.nonzero(of_these & (added.items >= start) & (added.items < stop)).squeeze(1)
             draw = torch.arange(len(product), device=here.device)[:, None]
-            places = (draw, (added.rows[here] - rows.start)[None], added.items[here][None])
+            places = (draw, (added.rows[here] - rows.start)[None], (added.items[here] - start)[None])
             product.index_put_(places, added.values[here][None], accumulate=True)
-        product[..., 0] = float("-inf")
+        if start == 0:
+            product[..., 0] = float("-inf")
         return product
+
+    def _complete_at(
+        self, items: Int64[Tensor, "r c"], product: Float32[Tensor, "S r c"], added: Added | None, rows: slice
+    ) -> Float32[Tensor, "S r c"]:
+        """The same for a few items of each target, in rising order; of equal ones the first is completed."""
+        if self.bias is not None:
+            product = product + self.bias[items]
+        if added is None:
+            return product
+        here = torch.nonzero((added.rows >= rows.start) & (added.rows < rows.stop)).squeeze(1)
+        size = len(self.weight)
+        keys = (torch.arange(len(items), device=items.device)[:, None] * size + items).flatten()
+        wanted = (added.rows[here] - rows.start) * size + added.items[here]
+        at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+        values = torch.where(keys[at] == wanted, added.values[here], 0)
+        return product.flatten(1).index_add(1, at, values.expand(len(product), -1)).view(product.shape)

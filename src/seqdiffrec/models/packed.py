@@ -6,7 +6,7 @@ are frozen.
 """
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float
 from torch import Tensor
 
 # A laid out weight is a copy. A larger one is left as it is: the copy costs more memory than the time is worth.
@@ -16,24 +16,20 @@ ROWS = 16
 
 
 class PackedWeight:
-    """A weight (V, D), laid out for `product` unless it is too large."""
+    """A weight (V, D), laid out for `product` on a CPU unless it is too large.
 
-    def __init__(self, weight: Float32[Tensor, "V D"]):
-        self.is_copy = weight.numel() * weight.element_size() <= LARGEST_BYTES
+    Attributes:
+        is_copy: whether it was.
+    """
+
+    def __init__(self, weight: Float[Tensor, "V D"]):
+        fits = weight.dtype in (torch.float32, torch.bfloat16)
+        self._by_onednn = fits and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.is_copy = self._by_onednn and weight.numel() * weight.element_size() <= LARGEST_BYTES
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.is_copy else weight
 
-    @staticmethod
-    def pays(weight: Tensor) -> bool:
-        """Whether oneDNN is the one to multiply by this weight: in float32 on a CPU, outside of training."""
-        return (
-            weight.device.type == "cpu"
-            and weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-            and not torch.is_grad_enabled()
-        )
-
-    def product(self, h: Float32[Tensor, "n D"]) -> Float32[Tensor, "n V"]:
-        """``h W^T``."""
-        if not self.is_copy and len(h) > 1:  # as it lies it is right for a single row alone
-            return (self._weight @ h.t()).t()
-        return torch.ops.mkldnn._linear_pointwise(h.contiguous(), self._weight, None, "none", [], "")
+    def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        """``h W^T``, without a gradient."""
+        if self.is_copy or (self._by_onednn and len(h) == 1):  # as it lies it is right for a single row alone
+            return torch.ops.mkldnn._linear_pointwise(h.contiguous(), self._weight, None, "none", [], "")
+        return (self._weight @ h.t()).t()  # nearly twice as fast this way round

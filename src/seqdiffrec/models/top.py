@@ -9,6 +9,8 @@ from torch import Tensor
 
 # What stands in the place of the probability of an item that may not be recommended.
 BARRED = -1.0
+# Values of a group, and of a row from which on it is faster to compare the largest of each group first.
+GROUP, GROUPED_FROM = 128, 2**15
 
 
 class Top(NamedTuple):
@@ -49,16 +51,32 @@ class Barred:
 
 def best(probabilities: Float[Tensor, "B V"], k: int) -> Top:
     """The k best of each row; ties go to the smaller column."""
-    found = probabilities.topk(min(k, probabilities.shape[1]))
+    found = largest_of(probabilities, min(k, probabilities.shape[1])).probabilities
     # Which of several equal ones topk takes, and in which order, is left open, so all that equal its last are ranked.
-    rows, columns = torch.nonzero(probabilities >= found.values[:, -1:], as_tuple=True)
-    if len(rows) > 2 * found.values.numel():  # many are equal
+    rows, columns = torch.nonzero(probabilities >= found[:, -1:], as_tuple=True)
+    if len(rows) > 2 * found.numel():  # many are equal
         sort = probabilities.sort(dim=1, descending=True, stable=True)
-        return Top(*(part[:, : found.values.shape[1]] for part in sort))
+        return Top(*(part[:, : found.shape[1]] for part in sort))
     values = probabilities[rows, columns]
     order = values.argsort(descending=True, stable=True)
     order = order[rows[order].argsort(stable=True)]
     rows = rows[order]
     first = torch.searchsorted(rows, torch.arange(len(probabilities), device=rows.device))
-    chosen = order[first[:, None] + torch.arange(found.values.shape[1], device=rows.device)]
+    chosen = order[first[:, None] + torch.arange(found.shape[1], device=rows.device)]
     return Top(values[chosen], columns[chosen])
+
+
+def largest_of(values: Float[Tensor, "B V"], k: int) -> Top:
+    """The k largest of each row as ``topk`` finds them, whichever of equal ones that is.
+
+    Wide rows go by groups: the k groups with the largest values hold them all.
+    """
+    whole = values.shape[1] // GROUP * GROUP
+    if values.shape[1] < GROUPED_FROM or k > whole // GROUP:
+        return Top(*values.topk(k))
+    groups = values[:, :whole].reshape(len(values), -1, GROUP).amax(-1).topk(k).indices
+    columns = (groups[..., None] * GROUP + torch.arange(GROUP, device=values.device)).flatten(1)
+    rest = torch.arange(whole, values.shape[1], device=values.device).expand(len(values), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    found = values.gather(1, columns).topk(k)
+    return Top(found.values, columns.gather(1, found.indices))
