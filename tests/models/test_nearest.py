@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models import nearest
+from seqdiffrec.models import catalogue, nearest
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.nearest import top_near
 from seqdiffrec.models.top import BARRED, Barred
@@ -54,7 +54,7 @@ def test_the_lists_of_a_faultless_index_are_the_exact_ones(monkeypatch, biased, 
 
 
 def test_the_rest_of_the_sum_is_estimated_from_a_sample(monkeypatch):
-    monkeypatch.setattr(nearest, "SAMPLE", 300)
+    monkeypatch.setattr(catalogue, "SAMPLE", 300)
     of, h = make()
     wanted = of.top(h, added(), 10, NOTHING)
     top = top_near(of, h, added(), 10, NOTHING, brute(of))

@@ -18,6 +18,8 @@ SCORES_AT_ONCE = 2**20
 STRETCH = 2**19
 # Every so many items are the sample by which sums over all are guessed, where there are so many items.
 SAMPLED, SAMPLED_FROM = 64, 2**15
+# Items whose scores stand for those of all that an index does not name.
+SAMPLE = 2**14
 # Candidates looked at again in float32 for k items wanted.
 CANDIDATES_EACH, CANDIDATES_MORE = 4, 64
 # With more candidates than this share of the catalogue, scoring all of it in float32 is faster.
@@ -64,7 +66,7 @@ class Catalogue:
         return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _mean(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice) -> Float32[Tensor, "r V1"]:
-        scores = self._scores(h.flatten(0, 1)).float().view(*h.shape[:2], -1)
+        scores = self.product(h.flatten(0, 1)).float().view(*h.shape[:2], -1)
         return self._complete(scores, added, rows).softmax(-1).mean(0)
 
     def _top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
@@ -127,11 +129,18 @@ class Catalogue:
         barred.put_into(mean)
         return best(mean, k)
 
-    def _scores(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
-        """``h W^T``."""
+    def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
+        """``h W^T`` with all rows, the padding's too."""
         if torch.is_grad_enabled() or h.dtype != torch.float32:
             return (self.weight @ h.t()).t()
         return self._exact.product(h)
+
+    @cached_property
+    def sample(self) -> tuple[Int64[Tensor, " n"], "Catalogue"]:
+        """Up to `SAMPLE` items, evenly spaced, and what they are scored by."""
+        count = len(self.weight) - 1
+        items = 1 + torch.arange(min(SAMPLE, count), device=self.weight.device) * count // min(SAMPLE, count)
+        return items, Catalogue(self.weight[items], None if self.bias is None else self.bias[items], rough=False)
 
     @cached_property
     def _exact(self) -> PackedWeight:

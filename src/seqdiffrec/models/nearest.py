@@ -7,14 +7,12 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, Catalogue
+from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue
 from seqdiffrec.models.top import BARRED, Barred, Top, best
 
 Nearest = Callable[[Float[Tensor, "n D"], int], Int64[Tensor, "n c"]]
 """Queries and a number: the item indices of about the highest scores of each, 0 where there are no more."""
 
-# Items drawn once, whose scores stand for those of all that are not candidates in the sum over the catalogue.
-SAMPLE = 2**14
 # Weights of candidates, and scores of the sample, held at a time: 32 MiB each.
 AT_ONCE = 2**23
 
@@ -30,17 +28,16 @@ def top_near(
     """
     num_draws, count, size = draws.shape
     k = min(k, len(of.weight) - 1)
-    sample = _sample(len(of.weight) - 1, draws.device)
     barred_each = int(torch.bincount(barred.rows).max()) if len(barred.rows) else 0
     wanted = min(CANDIDATES_EACH * k + CANDIDATES_MORE + barred_each, len(of.weight) - 1)
-    at_once = max(1, AT_ONCE // (num_draws * max(wanted * size, len(sample))))
+    at_once = max(1, AT_ONCE // (num_draws * max(wanted * size, SAMPLE)))
     found: list[Top] = []
     for start in range(0, count, at_once):
         rows = slice(start, min(start + at_once, count))
         h, here = draws[:, rows], _on(added, rows)
         items = _candidates(nearest(h.flatten(0, 1), wanted).to(h.device), h, here)
         scores = _scores(of, h, items, here)
-        scores = scores - _log_sums(of, h, items, scores, sample)[:, None]
+        scores = scores - _log_sums(of, h, items, scores)[:, None]
         probabilities = scores.exp().mean(-1).masked_fill(items == 0, BARRED)
         _bar(probabilities, items, barred.on(rows), len(of.weight))
         if bool(((probabilities != BARRED).sum(1) < k).any()):
@@ -81,24 +78,20 @@ def _scores(
 
 
 def _log_sums(
-    of: Catalogue,
-    h: Float[Tensor, "S r D"],
-    items: Int64[Tensor, "r C"],
-    scores: Float32[Tensor, "r C S"],
-    sample: Int64[Tensor, " n"],
+    of: Catalogue, h: Float[Tensor, "S r D"], items: Int64[Tensor, "r C"], scores: Float32[Tensor, "r C S"]
 ) -> Float32[Tensor, "r S"]:
     """The logarithm of the sum of ``exp(score)`` over the catalogue: exact for candidates, an estimate for the rest."""
-    others = of.weight[sample] @ h.flatten(0, 1).t()  # (n, S r)
-    if of.bias is not None:
-        others += of.bias[sample][:, None]
-    others = others.view(len(sample), *h.shape[:2])
+    sample, part = of.sample
+    others = part.product(h.flatten(0, 1)).view(*h.shape[:2], -1)  # (S, r, n)
+    if part.bias is not None:
+        others = others + part.bias
     at = torch.searchsorted(sample, items.contiguous()).clamp(max=len(sample) - 1)
     row, place = torch.nonzero(sample[at] == items, as_tuple=True)
-    others[at[row, place], :, row] = float("-inf")
+    others[:, row, at[row, place]] = float("-inf")
     drawn = len(sample) - torch.bincount(row, minlength=h.shape[1])
     rest = len(of.weight) - 1 - (items != 0).sum(1)
     share = torch.where(drawn > 0, rest / drawn.clamp(min=1), 0.0).log()
-    return torch.logaddexp(scores.logsumexp(1), (others.logsumexp(0) + share).t())
+    return torch.logaddexp(scores.logsumexp(1), (others.logsumexp(-1) + share).t())
 
 
 def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, size: int) -> None:
@@ -121,9 +114,3 @@ def _on(added: Added | None, rows: slice) -> Added | None:
         return None
     here = (added.rows >= rows.start) & (added.rows < rows.stop)
     return Added(added.rows[here] - rows.start, added.items[here], added.values[here])
-
-
-def _sample(num_items: int, device: torch.device) -> Int64[Tensor, " n"]:
-    """Items evenly spaced over the catalogue."""
-    count = min(SAMPLE, num_items)
-    return torch.arange(count, device=device) * num_items // count + 1
