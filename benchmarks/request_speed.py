@@ -6,8 +6,8 @@ memory together, they are asked one after the other; where a model does not fit 
 second copy of the table, it scores by the plain product, which takes the same number of operations; where that does not
 fit either, its row says so.
 
-Catalogues of ``--index`` are asked by an approximate index, too, which finds at least 0.99 of the exact first ten if it
-can. The vectors of the items are made up in groups of a hundred, so that it has something to find.
+Catalogues of ``--graph`` and ``--lists`` are asked by an approximate index of that kind, too, which finds at least 0.99
+of the exact first ten if it can. The vectors of the items are made up in groups of a hundred, for something to find.
 """
 
 import argparse
@@ -21,18 +21,22 @@ from benchmarks.machine import available_memory
 from benchmarks.pairs import Spread, add_rounds, take_turns
 from benchmarks.request_worker import BLOCK, MODULE
 from benchmarks.workers import Worker, kept
+from seqdiffrec.inference.index import KINDS
 from seqdiffrec.models.device import has_bfloat16, pick_device
 from seqdiffrec.models.packed import LARGEST_BYTES
 
 CATALOGUES = (12_101, 100_000, 1_000_000, 10_000_000)
+# Catalogues that an index of either kind is built of.
+GRAPHS, LISTS = (100_000, 1_000_000), (100_000, 1_000_000, 10_000_000)
 TOP = 10
 REFERENCE = "SASRec"
-# Each system's model, its noise draws, and whether it asks an index.
-SYSTEMS = {
-    REFERENCE: (REFERENCE, 1, False),
-    "DiffRec, 1 seed": ("DiffRec shared_history", 1, False),
-    "DiffRec, 10 seeds": ("DiffRec shared_history", 10, False),
-    "DiffRec, 10 seeds, index": ("DiffRec shared_history", 10, True),
+# Each system's model, its noise draws, and the kind of index that it asks.
+SYSTEMS: dict[str, tuple[str, int, str | None]] = {
+    REFERENCE: (REFERENCE, 1, None),
+    "DiffRec, 1 seed": ("DiffRec shared_history", 1, None),
+    "DiffRec, 10 seeds": ("DiffRec shared_history", 10, None),
+    "DiffRec, 10 seeds, graph": ("DiffRec shared_history", 10, "graph"),
+    "DiffRec, 10 seeds, lists": ("DiffRec shared_history", 10, "lists"),
 }
 # The share of the exact lists that an index is to find, and the users by whom it is measured.
 OVERLAP, OVERLAP_USERS = 0.99, 64
@@ -40,7 +44,7 @@ ADDITIONS = {"seen_bias": True, "filter_share": 0.5}
 WARM_UP = 5
 # What a process needs besides its tables: torch, and the scores of ten draws.
 BESIDES = 2**30
-SHARE_OF_MEMORY = 0.9
+SHARE_OF_MEMORY = 0.93
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,21 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rounds(parser)
     parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
     parser.add_argument("--catalogues", type=int, nargs="+", default=CATALOGUES, metavar="ITEMS")
-    parser.add_argument(
-        "--index",
-        type=int,
-        nargs="*",
-        default=(100_000, 1_000_000),
-        metavar="ITEMS",
-        help="catalogues to build an index of, too; default 100,000 and 1,000,000, some minutes; 10 million take hours",
-    )
+    for kind, sizes, said in (("graph", GRAPHS, "some minutes; ten million take hours"), ("lists", LISTS, "minutes")):
+        parser.add_argument(
+            f"--{kind}",
+            type=int,
+            nargs="*",
+            default=sizes,
+            metavar="ITEMS",
+            help=f"catalogues to build such an index of; default {', '.join(map('{:,}'.format, sizes))}, {said}",
+        )
     parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 
 
-def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool) -> int:
-    """Bytes that a model needs: the table in float32, its directions, a copy to score by, and scores of ten draws."""
+def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool, lists: bool) -> int:
+    """Bytes that a model needs: the table in float32, its directions, copies to score by, and scores of ten draws."""
     copy = 2 if rough else 4 * (4 * num_items * hidden_size <= LARGEST_BYTES)
-    each = hidden_size * (4 + 4 * cosine + copy) + 10 * (2 + 4) + 20
+    in_lists = (2 if rough else 4) * lists
+    each = hidden_size * (4 + 4 * cosine + copy + in_lists) + 10 * (2 + 4) + 20
     return num_items * each + BESIDES
 
 
@@ -71,9 +77,10 @@ def bulk_users(num_items: int, most: int) -> int:
     return min(most, max(8, 25_000_000 // num_items))
 
 
-def plan(num_items: int, memory: int | None, hidden_size: int, rough: bool) -> tuple[bool, bool, int]:
+def plan(num_items: int, memory: int | None, hidden_size: int, rough: bool, lists: bool) -> tuple[bool, bool, int]:
     """Whether the two models run side by side, with a cosine output, and the bytes that one needs; see above."""
-    need = {flag: needed(num_items, cosine=flag, hidden_size=hidden_size, rough=rough) for flag in (True, False)}
+    how = {"hidden_size": hidden_size, "rough": rough, "lists": lists}
+    need = {flag: needed(num_items, cosine=flag, **how) for flag in (True, False)}
     have = float("inf") if memory is None else SHARE_OF_MEMORY * memory
     cosine = need[True] <= have
     return 2 * need[cosine] <= have, cosine, need[cosine]
@@ -85,15 +92,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rough = has_bfloat16(pick_device("auto"))
     for num_items in options.catalogues:
         memory = available_memory()
-        together, cosine, need = plan(num_items, memory, options.hidden_size, rough)
-        if memory is not None and need > SHARE_OF_MEMORY * memory:
+        kinds = [kind for kind in KINDS if num_items in getattr(options, kind)]
+        for in_lists in sorted({False, "lists" in kinds}, reverse=True):
+            together, cosine, need = plan(num_items, memory, options.hidden_size, rough, in_lists)
+            if memory is None or need <= SHARE_OF_MEMORY * memory:
+                break
             said = f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
-            rows[f"{num_items:,} items"] = {"output": said}
+            rows[f"{num_items:,} items" + ", lists" * in_lists] = {"output": said}
+            kinds = [kind for kind in kinds if kind != "lists"]
+        else:
             continue
         models = list(dict.fromkeys(model for model, _, _ in SYSTEMS.values()))
         found: dict[str, dict[str, Any]] = {}
         for group in [models] if together else [[model] for model in models]:
-            found |= ask(num_items, group, cosine, options)
+            found |= ask(num_items, group, cosine, kinds, options)
         base = np.array(found[REFERENCE]["seconds"])
         for name, row in found.items():
             row["times_reference"] = round(float(np.median(np.array(row.pop("seconds")) / base)), 3)
@@ -107,11 +119,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "history": options.size["max_length"] - 1,
         "requests": options.requests,
     }
-    settings |= {"bulk_block": BLOCK, "rounds": options.rounds, "indexed": list(options.index)}
+    settings |= {"bulk_block": BLOCK, "rounds": options.rounds}
+    settings |= {kind: list(getattr(options, kind)) for kind in KINDS}
     return {"data": "random histories", "settings": settings, "reference": REFERENCE, "rows": rows}
 
 
-def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def ask(
+    num_items: int, models: list[str], cosine: bool, kinds: list[str], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
     """The figures of all systems over these models, in turns."""
     with kept() as workers:
         for model in models:
@@ -120,11 +135,13 @@ def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Names
             spec["settings"] = {**ADDITIONS, **more, "cosine_output": cosine}
             workers[model] = Worker(f"{model}, {num_items:,} items", MODULE, spec, threads=torch.get_num_threads())
         systems = {
-            name: (workers[model], {"seeds": seeds, "approximate": approximate})
-            for name, (model, seeds, approximate) in SYSTEMS.items()
-            if model in models and (not approximate or num_items in options.index)
+            name: (workers[model], {"seeds": seeds, "kind": kind})
+            for name, (model, seeds, kind) in SYSTEMS.items()
+            if model in models and (kind is None or kind in kinds)
         }
-        found = {name: index(worker) if how["approximate"] else {} for name, (worker, how) in systems.items()}
+        found = {
+            name: {} if how["kind"] is None else index(worker, how["kind"]) for name, (worker, how) in systems.items()
+        }
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for number in range(WARM_UP + options.requests):
             for name, (worker, how) in systems.items():
@@ -147,9 +164,9 @@ def ask(num_items: int, models: list[str], cosine: bool, options: argparse.Names
         }
 
 
-def index(worker: Worker) -> dict[str, Any]:
+def index(worker: Worker, kind: str) -> dict[str, Any]:
     """Have a worker build one; what it took and what it finds."""
-    told = worker.ask("index", users=OVERLAP_USERS, overlap=OVERLAP)
+    told = worker.ask("index", kind=kind, users=OVERLAP_USERS, overlap=OVERLAP)
     return {name: told[name] for name in ("build_seconds", "overlap@10", "breadth")}
 
 

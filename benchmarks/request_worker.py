@@ -10,7 +10,7 @@ from benchmarks.process import finish
 from benchmarks.protocol import Channel, Pace
 from benchmarks.workload import make_model
 from seqdiffrec.data import Sequences
-from seqdiffrec.inference.index import ItemIndex
+from seqdiffrec.inference.index import ItemIndex, build_index
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.device import pick_device
 from seqdiffrec.models.item_table import TableModel
@@ -31,14 +31,14 @@ class Server:
 
     def __init__(self, model: SequenceModel, length: int, top: int):
         self.model, self.length, self.top = model, length, top
-        self.items: ItemIndex | None = None
+        self.indexes: dict[str | None, ItemIndex | None] = {None: None}
         device = model.item_counts.device
         self.allowed = torch.ones(model.num_items, dtype=torch.bool, device=device)
 
-    def request(self, number: int, seeds: int, users: int = 1, approximate: bool = False) -> dict[str, Any]:
-        """Seconds that the lists of so many users took; number: which histories. approximate: by the index."""
+    def request(self, number: int, seeds: int, users: int = 1, kind: str | None = None) -> dict[str, Any]:
+        """Seconds that the lists of so many users took; number: which histories. kind: by which index."""
         histories = self.histories(number, users)
-        how = {"filter_viewed": True, "num_seeds": seeds, "nearest": self.items if approximate else None}
+        how = {"filter_viewed": True, "num_seeds": seeds, "nearest": self.indexes[kind]}
         started = time.perf_counter()
         for first in range(0, users, BLOCK):
             block = histories.select(slice(first, first + BLOCK))
@@ -46,13 +46,13 @@ class Server:
         finish()
         return {"seconds": time.perf_counter() - started}
 
-    def index(self, users: int, overlap: float) -> dict[str, Any]:
+    def index(self, kind: str, users: int, overlap: float) -> dict[str, Any]:
         """Build an index that finds this share of the exact lists of so many users, if it can."""
         started = time.perf_counter()
-        self.items = ItemIndex.build(self.model)
+        built = self.indexes[kind] = build_index(self.model, kind)
         build_seconds = round(time.perf_counter() - started, 1)
-        self.items.set_breadth(self.model, self.histories(0, users), overlap)
-        return {"build_seconds": build_seconds, **self.items.facts()}
+        built.set_breadth(self.model, self.histories(0, users), overlap)
+        return {"build_seconds": build_seconds, **built.facts()}
 
     def histories(self, number: int, users: int) -> Sequences:
         """Random ones."""

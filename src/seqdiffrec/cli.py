@@ -154,6 +154,7 @@ def train(
 @app.command()
 def index(
     run: Run,
+    kind: Annotated[str, typer.Option(help="graph, or lists: sooner built, for items in many groups.")] = "graph",
     overlap: Annotated[float, typer.Option(help="Share of the exact first ten that is to be found.")] = 0.99,
     histories: Annotated[int, typer.Option(help="Users whose histories measure that.")] = 256,
     as_json: AsJson = False,
@@ -161,13 +162,19 @@ def index(
     """Index the items of a large catalogue, for recommend --approximate. Example: seqdiffrec index runs/mine"""
     recommender = load(run)
     with show.progress("indexing") as progress:
-        found = recommender.build_index(overlap=overlap, histories=histories, progress=progress).facts()
+        index = recommender.build_index(kind=kind, overlap=overlap, histories=histories, progress=progress)
+    found = index.facts()
     if as_json:
         print(json.dumps({"run": str(run), **found}))
     else:
         print(f"{run}: {recommender.model.num_items:,} items indexed; {overlap_in_words(found)}")
+        print(
+            f"Ten items for one user take {found['approximate_ms']:g} ms, {found['exact_ms']:g} by the pass over all."
+        )
         if found["overlap@10"] < overlap:
-            show.notice(f"That is below {overlap:g}, with as many candidates as an index looks at: prefer exact lists.")
+            show.notice(f"The overlap is below {overlap:g}, as far as it looks: try the other --kind, or exact lists.")
+        elif found["approximate_ms"] >= found["exact_ms"]:
+            show.notice("The index is not faster here: try the other --kind, or leave --approximate out.")
     user = str(recommender.corpus.user_ids[0])
     show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--user", user, "--approximate"]))
 

@@ -56,7 +56,7 @@ class FakeWorker:
         elif order == "index":
             answer |= {"build_seconds": 4.0, "overlap@10": arguments["overlap"], "breadth": 64, "histories": 64}
         else:
-            each = 0.002 * arguments["seeds"] / (4 if arguments["approximate"] else 1)
+            each = 0.002 * arguments["seeds"] / (4 if arguments["kind"] else 1)
             answer |= {"seconds": each * arguments.get("users", 1)}
         self.told = answer
         return answer
@@ -216,12 +216,17 @@ def test_growth_does_not_hide_other_mistakes(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     gib = 2**30
-    monkeypatch.setattr(request_speed, "available_memory", lambda: 20 * gib)
+    monkeypatch.setattr(request_speed, "available_memory", lambda: 18 * gib)
     monkeypatch.setattr(request_speed, "has_bfloat16", lambda device: True)
-    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16", "--index", "100000"))
+    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16", "--graph", "100000"))
     rows = record["rows"]
-    assert [name for name in rows if name.endswith("index")] == ["100,000 items, DiffRec, 10 seeds, index"]
-    near = rows["100,000 items, DiffRec, 10 seeds, index"]
+    assert [name for name in rows if name.endswith("graph")] == ["100,000 items, DiffRec, 10 seeds, graph"]
+    assert [name for name in rows if name.endswith("s, lists")] == [
+        *(f"{size} items, DiffRec, 10 seeds, lists" for size in ("100,000", "1,000,000")),
+        "10,000,000 items, lists",
+    ]
+    assert rows["10,000,000 items, lists"] == {"output": "needs 21 GiB, there are 18"}
+    near = rows["100,000 items, DiffRec, 10 seeds, graph"]
     assert (near["p50_ms"], near["build_seconds"], near["overlap@10"], near["breadth"]) == (5, 4.0, 0.99, 64)
     assert "breadth" not in rows["100,000 items, DiffRec, 10 seeds"]
     small, big = rows["12,101 items, DiffRec, 10 seeds"], rows["10,000,000 items, DiffRec, 10 seeds"]
@@ -232,7 +237,10 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
     assert [spec["settings"]["cosine_output"] for spec in specs] == [False, False]
     monkeypatch.setattr(request_speed, "available_memory", lambda: 8 * gib)
     record = request_speed.run(options("requests", "--catalogues", "10000000"))
-    assert record["rows"] == {"10,000,000 items": {"output": "needs 16 GiB, there are 8"}}
+    assert record["rows"] == {
+        "10,000,000 items, lists": {"output": "needs 21 GiB, there are 8"},
+        "10,000,000 items": {"output": "needs 16 GiB, there are 8"},
+    }
 
 
 def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:

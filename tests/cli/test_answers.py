@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import polars as pl
@@ -195,6 +196,7 @@ def test_an_indexed_run_answers_approximately_and_says_so(cli, finished, run, re
     refused(cli("recommend", run, "--user", 101, "--approximate"), "no index yet", f"seqdiffrec index {run}")
     result = cli("index", run)
     assert "14 items indexed; 100.0% of the exact first ten are found, by 30 histories" in result.out
+    assert re.search(r"Ten items for one user take [\d.]+ ms, [\d.]+ by the pass over all", result.out)
     assert result.next_step == ["seqdiffrec", "recommend", str(run), "--user", "101", "--approximate"]
     shown = cli(*result.next_step[1:])
     assert "approximate: 100.0% of the exact first ten" in shown.err and "approximate" not in shown.out
@@ -210,6 +212,13 @@ def test_indexing_again_takes_the_place_of_the_old_index(cli, run):
     for histories in (3, 5):
         assert cli("index", run, "--histories", histories, "--json").json["histories"] == histories
     assert len(list(run.glob("index-*.safetensors"))) == 1
+
+
+def test_the_kind_of_index(cli, run, refused):
+    told = cli("index", run, "--kind", "lists", "--json").json
+    assert told["kind"] == "lists" and told["exact_ms"] > 0 and told["approximate_ms"] > 0
+    assert cli("recommend", run, "--user", 101, "--approximate").code == 0
+    refused(cli("index", run, "--kind", "list"), "list", "lists")
 
 
 def test_what_has_no_item_vectors_is_not_indexed(cli, finished, refused):

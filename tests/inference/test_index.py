@@ -1,4 +1,4 @@
-"""The graph of items against brute force, and what a saved one must hold."""
+"""Both kinds of index against brute force, and what a saved one must hold."""
 
 import sys
 
@@ -8,8 +8,10 @@ import torch
 
 import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.inference.index import ItemIndex, best_columns, overlap
+from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, overlap, saved_index
+from seqdiffrec.inference.index.lists import ListIndex
 from seqdiffrec.models import Popularity, SASRec, SASRecConfig
+from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.training import RunError
 
@@ -32,50 +34,146 @@ def histories() -> Sequences:
     return Sequences(items, starts, starts + 5)
 
 
+each_kind = pytest.mark.parametrize("kind", list(KINDS))
+
+
+@each_kind
 @pytest.mark.parametrize("settings", [{}, {"tied_output": False}, {"cosine_output": True}], ids=str)
-def test_it_finds_what_scores_highest(settings):
+def test_it_finds_what_scores_highest(settings, kind):
     of = model(**settings)
-    index = ItemIndex.build(of)
-    index.breadth = 256
-    h = torch.randn(20, 16, generator=torch.Generator().manual_seed(1))
+    index = build_index(of, kind)
+    index.breadth = {"graph": 256, "lists": 100}[kind]
+    draws = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         catalogue = of.table.catalogue()
-        scores = h @ catalogue.weight[1:].T + (0 if catalogue.bias is None else catalogue.bias[1:])
+        scores = draws @ catalogue.weight[1:].T + (0 if catalogue.bias is None else catalogue.bias[1:])
     wanted = scores.topk(10).indices + 1
-    assert overlap(wanted, index(h, 20)) > 0.95
+    assert overlap(wanted[0], index(draws[:1], 20)) > 0.95
+    found = index(draws, 20)
+    assert found.shape == (10, 40)
+    assert overlap(torch.cat([*wanted], dim=1), found) > 0.95
 
 
 def test_overlap_by_hand():
     assert overlap(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[2, 9], [4, 3]])) == 0.75
 
 
-def test_the_breadth_is_as_small_as_the_wanted_overlap_allows(histories):
+@each_kind
+def test_the_breadth_is_as_small_as_the_wanted_overlap_allows(histories, kind):
     of = model()
-    index = ItemIndex.build(of)
+    index = build_index(of, kind)
     told: list[tuple[int, int]] = []
     reached = index.set_breadth(of, histories, 0.99, lambda done, total: told.append((done, total)))
     assert told[-1] == (40, 40) and index.histories == 40
     exact = best_columns(of, histories, None)
     assert reached == index.overlap == overlap(exact, best_columns(of, histories, index)) >= 0.99
-    if index.breadth > 64:
+    if index.breadth > index.least_breadth:
         index.breadth //= 2
         assert overlap(exact, best_columns(of, histories, index)) < 0.99
 
 
-def test_an_overlap_out_of_reach_is_told(histories, monkeypatch):
-    monkeypatch.setattr("seqdiffrec.inference.index.MOST_BREADTH", 64)
+@each_kind
+def test_an_overlap_out_of_reach_is_told(histories, kind):
     of = model()
-    index = ItemIndex.build(of)
+    index = build_index(of, kind)
     assert index.set_breadth(of, histories, 1.1) == index.overlap <= 1
+    assert index.most_breadth <= index.breadth < 2 * index.most_breadth
 
 
-def test_a_saved_graph_finds_the_same(histories):
+@each_kind
+def test_a_saved_index_finds_the_same(histories, kind):
     of = model(tied_output=False)
-    index = ItemIndex.build(of)
+    index = build_index(of, kind)
     index.set_breadth(of, histories, 0.9)
-    again = ItemIndex.of(of, index.tensors(), index.facts())
-    assert again.facts() == index.facts()
+    again = saved_index(of, index.tensors(), index.facts())
+    assert again.facts() == index.facts() and again.facts()["kind"] == kind
     assert torch.equal(best_columns(of, histories, again), best_columns(of, histories, index))
+
+
+def test_requests_are_timed_with_and_without_it(histories, monkeypatch):
+    """By a clock that moves on when a list is asked for: 4 ms exact, 1 ms by the index."""
+    of, now = model(), [0.0]
+    index = build_index(of, "lists")
+
+    def asked(model, histories, nearest):
+        assert len(histories) == 1
+        now[0] += 0.004 if nearest is None else 0.001
+
+    monkeypatch.setattr(base, "best_columns", asked)
+    monkeypatch.setattr(base.time, "perf_counter", lambda: now[0])
+    index.time_requests(of, histories)
+    assert (index.facts()["exact_ms"], index.facts()["approximate_ms"]) == (4, 1)
+
+
+def test_an_index_saved_before_there_were_kinds_is_a_graph(histories):
+    of = model()
+    index = build_index(of, "graph")
+    index.set_breadth(of, histories, 0.9)
+    facts = {name: index.facts()[name] for name in ("breadth", "overlap@10", "histories")}
+    assert saved_index(of, index.tensors(), facts).facts() == index.facts()
+
+
+@each_kind
+def test_batch_mates_change_no_candidates(kind):
+    """Else the overlap measured on many users at once would not be that of single requests."""
+    index = build_index(model(), kind)
+    draws = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(2))
+    together = index(draws, 15)
+    for row in range(7):
+        alone = index(draws[:, row : row + 1], 15)
+        assert torch.equal(alone[0].sort().values, together[row].sort().values)
+
+
+def test_lists_are_told_apart_by_their_cells():
+    """Items in groups of like direction: each cell holds items of one group alone, and all of its neighbours."""
+    groups = torch.nn.functional.normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(3)), dim=1)
+    weight = torch.cat([torch.zeros(1, 16), groups.repeat_interleave(50, 0)])
+    weight[1:] += 0.01 * torch.randn(400, 16, generator=torch.Generator().manual_seed(4))
+    index = ListIndex.build(Catalogue(weight, None, rough=False))
+    assert sorted(index.order.tolist()) == list(range(400))
+    for begin, end in zip(index.offsets[:-1].tolist(), index.offsets[1:].tolist(), strict=True):
+        assert len((index.order[begin:end] // 50).unique()) <= 1
+    index.breadth = len(index.offsets) - 1
+    query = groups[5][None, None]
+    assert set((index(query, 50)[0] - 1).tolist()) == set(range(250, 300))
+
+
+def test_fewer_items_in_the_cells_than_wanted_are_filled_up_with_zeros():
+    index = build_index(model(), "lists")
+    index.breadth = 1
+    found = index(torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(5)), 1000)
+    assert found.shape == (3, 2000)
+    assert bool((found == 0).any()) and bool((found[:, 0] > 0).all())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda t: t["order"].__setitem__(3, ITEMS),
+        lambda t: t["order"].__setitem__(3, int(t["order"][4])),
+        lambda t: t.__setitem__("order", t["order"][:-1]),
+        lambda t: t["offsets"].__setitem__(0, 1),
+        lambda t: t["offsets"].__setitem__(-1, ITEMS + 1),
+        lambda t: t["offsets"].__setitem__(1, ITEMS),
+        lambda t: t.__setitem__("offsets", t["offsets"][:1]),
+        lambda t: t.__setitem__("offsets", t["offsets"].float()),
+        lambda t: t.pop("offsets"),
+    ],
+    ids=["beyond", "twice", "short", "late", "too-long", "backwards", "none", "no-numbers", "missing"],
+)
+def test_lists_that_do_not_hold_all_items_are_refused(broken):
+    of = model()
+    tensors = build_index(of, "lists").tensors()
+    broken(tensors)
+    with pytest.raises(RunError, match="not one of its items"):
+        saved_index(of, tensors, {"kind": "lists", "breadth": 8, "overlap@10": 1.0, "histories": 1})
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(SettingError, match="lists"):
+        build_index(model(), "list")
+    with pytest.raises(RunError, match="not one of its items"):
+        saved_index(model(), {}, {"kind": "tree", "breadth": 8, "overlap@10": 1.0, "histories": 1})
 
 
 @pytest.mark.parametrize(
@@ -94,34 +192,34 @@ def test_a_saved_graph_finds_the_same(histories):
 )
 def test_a_graph_that_a_walk_could_leave_is_refused(broken):
     of = model()
-    tensors = ItemIndex.build(of).tensors()
+    tensors = build_index(of, "graph").tensors()
     broken(tensors)
     facts = {"breadth": 64, "overlap@10": 1.0, "histories": 1}
     with pytest.raises(RunError, match="not one of its items"):
-        ItemIndex.of(of, tensors, facts)
+        saved_index(of, tensors, facts)
 
 
 def test_neighbours_on_an_upper_floor_are_on_that_floor():
     of = model()
-    tensors = ItemIndex.build(of).tensors()
+    tensors = build_index(of, "graph").tensors()
     levels = tensors["levels"]
     high, low = int((levels > 1).nonzero()[0]), int((levels == 1).nonzero()[0])
     begin = 32 * high + 16 * int((levels[:high] - 1).sum())
     tensors["neighbors"][begin + 32] = low
     with pytest.raises(RunError, match="not one of its items"):
-        ItemIndex.of(of, tensors, {"breadth": 64, "overlap@10": 1.0, "histories": 1})
+        saved_index(of, tensors, {"breadth": 64, "overlap@10": 1.0, "histories": 1})
 
 
 def test_models_without_item_vectors_are_refused():
     popularity = Popularity(Popularity.config_class(), ITEMS)
     with pytest.raises(SettingError, match="popularity has no item vectors"):
-        ItemIndex.build(popularity)
+        build_index(popularity, "lists")
 
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(SettingError, match=r"seqdiffrec\[ann\]"):
-        ItemIndex.build(model())
+        build_index(model(), "graph")
 
 
 class TestRecommender:
@@ -131,11 +229,12 @@ class TestRecommender:
     def fitted(self, tmp_path, data) -> sdr.SASRec:
         return sdr.SASRec(hidden_size=8, num_layers=1, max_length=6, epochs=1).fit(data, out=tmp_path / "run")
 
-    def test_lists_say_that_they_are_approximate(self, fitted, tmp_path):
+    @each_kind
+    def test_lists_say_that_they_are_approximate(self, fitted, tmp_path, kind):
         users = fitted.corpus.user_ids.to_list()
         with pytest.raises(SettingError, match=f"seqdiffrec index {tmp_path / 'run'}"):
             fitted.recommend(users, 3, approximate=True)
-        index = fitted.build_index(histories=4)
+        index = fitted.build_index(kind=kind, histories=4)
         assert index.facts()["overlap@10"] == 1
         exact, found = fitted.recommend(users, 3), fitted.recommend(users, 3, approximate=True)
         assert found["approximate"].all() and "approximate" not in exact.columns

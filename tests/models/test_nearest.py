@@ -30,10 +30,10 @@ def added() -> Added:
 def brute(of: Catalogue):
     """What an index without error gives, filled up with zeros as one that finds no more."""
 
-    def find(h: torch.Tensor, count: int) -> torch.Tensor:
-        scores = h @ of.weight[1:].T + (0 if of.bias is None else of.bias[1:])
-        found = scores.topk(count).indices + 1
-        return torch.cat([found, found.new_zeros(len(found), 2)], dim=1)
+    def find(draws: torch.Tensor, count: int) -> torch.Tensor:
+        scores = draws @ of.weight[1:].T + (0 if of.bias is None else of.bias[1:])
+        found = scores.topk(count).indices + 1  # (S, r, count)
+        return torch.cat([*found, found.new_zeros(found.shape[1], 2)], dim=1)
 
     return find
 
@@ -65,7 +65,7 @@ def test_the_rest_of_the_sum_is_estimated_from_a_sample(monkeypatch):
 def test_only_what_is_named_is_recommended():
     """And the items whose scores are raised by the history, which an index cannot know."""
     of, h = make()
-    named = torch.arange(401, 521).expand(DRAWS * ROWS, -1)
+    named = torch.arange(401, 521).expand(ROWS, -1)
     top = top_near(of, h, None, 10, NOTHING, lambda queries, count: named)
     assert bool(((top.columns >= 400) & (top.columns < 520)).all())
     raised = top_near(of, h, added(), 10, NOTHING, lambda queries, count: named)
@@ -94,5 +94,5 @@ def test_seen_items_do_not_use_up_the_candidates():
 def test_a_catalogue_smaller_than_the_list():
     of, h = make()
     small = Catalogue(of.weight[:4], None, rough=False)
-    top = top_near(small, h, None, 10, NOTHING, lambda queries, count: torch.tensor([[1, 2, 3]]).expand(15, -1))
+    top = top_near(small, h, None, 10, NOTHING, lambda queries, count: torch.tensor([[1, 2, 3]]).expand(ROWS, -1))
     assert torch.equal(top.columns, small.top(h, None, 10, NOTHING).columns)

@@ -10,8 +10,8 @@ from seqdiffrec.losses import Added
 from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue
 from seqdiffrec.models.top import BARRED, Barred, Top, best
 
-Nearest = Callable[[Float[Tensor, "n D"], int], Int64[Tensor, "n c"]]
-"""Queries and a number: the item indices of about the highest scores of each, 0 where there are no more."""
+Nearest = Callable[[Float[Tensor, "S r D"], int], Int64[Tensor, "r c"]]
+"""Draws of targets, and a number: the item indices of about so many highest scores of each draw; 0 fills up."""
 
 # Weights of candidates, and scores of the sample, held at a time: 32 MiB each.
 AT_ONCE = 2**23
@@ -35,7 +35,7 @@ def top_near(
     for start in range(0, count, at_once):
         rows = slice(start, min(start + at_once, count))
         h, here = draws[:, rows], _on(added, rows)
-        items = _candidates(nearest(h.flatten(0, 1), wanted).to(h.device), h, here)
+        items = _candidates(nearest(h, wanted).to(h.device), here)
         scores = _scores(of, h, items, here)
         scores = scores - _log_sums(of, h, items, scores)[:, None]
         probabilities = scores.exp().mean(-1).masked_fill(items == 0, BARRED)
@@ -48,14 +48,12 @@ def top_near(
     return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def _candidates(named: Int64[Tensor, "Sr c"], h: Float[Tensor, "S r D"], added: Added | None) -> Int64[Tensor, "r C"]:
+def _candidates(named: Int64[Tensor, "r c"], added: Added | None) -> Int64[Tensor, "r C"]:
     """The items to look at for each target: each once, in rising order, after zeros that make up the rows."""
-    count = h.shape[1]
-    named = named.view(len(h), count, -1).transpose(0, 1).flatten(1)
     if added is not None and len(added.rows):
         rows, order = added.rows.sort()
-        place = torch.arange(len(rows), device=h.device) - torch.searchsorted(rows, rows)
-        more = named.new_zeros(count, int(place.max()) + 1)
+        place = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
+        more = named.new_zeros(len(named), int(place.max()) + 1)
         more[rows, place] = added.items[order]
         named = torch.cat([named, more], dim=1)
     items = named.sort(dim=1).values
