@@ -71,6 +71,7 @@ def sweep(
     runs: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs"),
     results: Results = RESULTS,
     only: Annotated[list[str] | None, typer.Option(help="Name of a row; may be given often.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="One of the study's; may be given often.")] = None,
     data_root: DataRoot = None,
     dry_run: Annotated[bool, typer.Option(help="List the queue and stop.")] = False,
     as_json: AsJson = False,
@@ -78,7 +79,7 @@ def sweep(
     """Train and record all that a study lacks; once more to go on. Example: seqdiffrec sweep studies/mine.toml"""
     plan = read_study(study)
     if dry_run:
-        queue = make_queue(plan, runs, results, only)
+        queue = make_queue(plan, runs, results, only, dataset)
     else:
         try:
             queue = run_sweep(
@@ -86,8 +87,9 @@ def sweep(
                 runs,
                 results,
                 only=only,
+                datasets=dataset,
                 data_root=data_root,
-                command=_made_by(study, only),
+                command=_made_by(study, only, dataset),
                 notify=show.notice,
                 bar=show.progress,
             )
@@ -208,9 +210,10 @@ def report(
     show.next_step(f"seqdiffrec sweep {study} --dry-run" if check else f"{again} --check")
 
 
-def _made_by(study: Path, only: list[str] | None) -> str:
+def _made_by(study: Path, only: list[str] | None, datasets: list[str] | None) -> str:
     """What the records say that they were made by: folders are places on one machine, and decide no figure."""
-    return shlex.join(["seqdiffrec", "sweep", str(study), *(word for row in only or [] for word in ("--only", row))])
+    chosen = [("--only", row) for row in only or []] + [("--dataset", dataset) for dataset in datasets or []]
+    return shlex.join(["seqdiffrec", "sweep", str(study), *(word for pair in chosen for word in pair)])
 
 
 def _interrupted(stopped: BaseException, option: str = "") -> typer.Exit:

@@ -109,12 +109,14 @@ def test_a_sweep_and_what_it_says(study, cli):
 
 
 def test_other_folders(study, cli):
-    words = ["sweep", study, "--runs", "a", "--results", "b", "--only", "relu"]
+    words = ["sweep", study, "--runs", "a", "--results", "b", "--only", "relu", "--dataset", "log"]
     result = cli(*words)
     assert result.code == 0 and result.next_step[-2:] == ["--results", "b"]
     assert Path("a/tiny/log/relu-seed0/run.json").exists()
     record = json.loads(Path("b/tiny/log/relu-seed0.json").read_text())
-    assert record["command"] == "seqdiffrec sweep tiny.toml --only relu"  # folders are places on one machine
+    assert (
+        record["command"] == "seqdiffrec sweep tiny.toml --only relu --dataset log"
+    )  # folders are places on one machine
 
 
 def test_the_command_for_one_run_alone_has_its_settings_and_brings_its_figures(swept, cli):

@@ -11,9 +11,9 @@ from seqdiffrec.studies import make_queue
 from seqdiffrec.studies.runs import changed_settings, source_of
 
 
-def queue_of(text: str, only: list[str] | None = None) -> list[tuple[str, str, int]]:
+def queue_of(text: str, only: list[str] | None = None, datasets: list[str] | None = None) -> list[tuple[str, str, int]]:
     Path("plan.toml").write_text(text)
-    queue = make_queue(read_study(Path("plan.toml")), Path("runs"), Path("results"), only)
+    queue = make_queue(read_study(Path("plan.toml")), Path("runs"), Path("results"), only, datasets)
     return [(job.row.name, job.dataset, job.seed) for job in queue]
 
 
@@ -35,6 +35,7 @@ def test_the_first_seed_of_all_comes_before_the_second_of_any(text):
     ]
     assert queue_of(text) == expected
     assert queue_of(text, ["other", "sasrec"]) == [one for one in expected if one[0] != "default"]
+    assert queue_of(text, ["other", "sasrec"], ["log"]) == [("sasrec", "log", 0), ("sasrec", "log", 5)]
 
 
 def test_settings_and_places_of_a_job(text):
@@ -120,6 +121,11 @@ def test_settings_that_cannot_be(text, old, new, message):
 def test_only_names_rows(text, name, message):
     with pytest.raises(SettingError, match=message):
         queue_of(text, [name])
+
+
+def test_a_dataset_that_the_study_does_not_have(text):
+    with pytest.raises(SettingError, match=r"--dataset logs is not a dataset of plan; did you mean log\?"):
+        queue_of(text, None, ["logs"])
 
 
 # What is there already.

@@ -25,7 +25,9 @@ _READING = """\
   two rows' variances; where one of the two has a single seed, it is pooled over the rows of the table with two seeds
   or more. With three seeds each, twice is p = 0.07 in a t-test. No correction is made for the number of rows: of many
   that change nothing, some will seem to.
-- Every choice is to be made by the validation columns. The test columns are what that choice then gives."""
+- Every choice is to be made by the validation columns. The test columns are what that choice then gives.
+- Minutes are the clock's, of training and validation. Other work ran beside most runs, and some were stopped for a
+  while: they are no timing ([timings](../benchmarks.md))."""
 
 _PAIRS = """\
 Ranks of the same users under two rows, drawn 10,000 times with replacement (paired bootstrap; two-sided p, not

@@ -77,21 +77,32 @@ class Job:
         return (self.run / "run.json").exists() and RunFolder.open(self.run).record["status"] == "finished"
 
 
-def make_queue(study: Study, runs: Path, results: Path, only: Sequence[str] | None = None) -> list[Job]:
+def make_queue(
+    study: Study,
+    runs: Path,
+    results: Path,
+    only: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Job]:
     """The runs of a study: the first seed of every row and dataset, then the second of every one, and so on.
 
-    runs: the folder of run folders, each ``runs/STUDY/DATASET/ROW-seedK``. only: names of rows; None takes all.
-    Raises SettingError for settings that cannot be, an unknown row, or a run that was made with other settings.
+    runs: the folder of run folders, each ``runs/STUDY/DATASET/ROW-seedK``. only: names of rows; datasets: of
+    theirs; None takes all. Raises SettingError for settings that cannot be, an unknown row or dataset, or a run that was made with other settings.
     """
     rows = [row for row in study.rows if only is None or row.name in only]
     for name in only or ():
         if name not in [row.name for row in rows]:
             raise _no_such_row(study, name)
+    known = sorted({dataset for row in study.rows for dataset in row.datasets})
+    for dataset in datasets or ():
+        if dataset not in known:
+            raise SettingError(f"--dataset {refuse_unknown(dataset, known, what=f'dataset of {study.name}')}")
     queue: list[Job] = []
     for seeds in zip_longest(*(row.seeds for row in rows)):
         for row, seed in zip(rows, seeds, strict=True):
             if seed is not None:
-                queue += [_job(study, row, dataset, seed, runs, results) for dataset in row.datasets]
+                chosen = [dataset for dataset in row.datasets if datasets is None or dataset in datasets]
+                queue += [_job(study, row, dataset, seed, runs, results) for dataset in chosen]
     for job in queue:
         _refuse_changed(job)
     return queue

@@ -51,6 +51,7 @@ def run_sweep(
     results: Path,
     *,
     only: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
     data_root: str | None = None,
     command: str | None = None,
     notify: Notify = lambda line: None,
@@ -58,14 +59,15 @@ def run_sweep(
 ) -> list[Job]:
     """Make every record of the study that is not there yet, and return the queue.
 
-    runs, results: the folders that run folders and records go below. only: names of rows.
+    runs, results: the folders that run folders and records go below. only: names of rows; datasets: of
+    theirs; None takes all.
     command: what the records say that they were made by. notify: takes a line before each run; bar: shows a ranking.
     A run whose loss diverges is recorded as failed, and the next one starts. A run that another process is at is left
     to it. Raises SettingError as `make_queue` does, before anything is trained, and where the data are not those of a
     record; DataError, RunError; TrainingInterrupted on Ctrl-C: the same call goes on then. What is a fault of this
     program ends its run only; all such faults are raised at the end, as an ExceptionGroup.
     """
-    queue = make_queue(study, runs, results, only)
+    queue = make_queue(study, runs, results, only, datasets)
     data = _load_all(queue, data_root)
     faults: list[Exception] = []
     for number, job in enumerate(queue, start=1):
