@@ -27,7 +27,7 @@ _READING = """\
   that change nothing, some will seem to.
 - Every choice is to be made by the validation columns. The test columns are what that choice then gives.
 - Minutes are the clock's, of training and validation. Other work ran beside most runs, and some were stopped for a
-  while: they are no timing ([timings](../benchmarks.md))."""
+  while: they are no timing."""
 
 _PAIRS = """\
 Ranks of the same users under two rows, drawn 10,000 times with replacement (paired bootstrap; two-sided p, not

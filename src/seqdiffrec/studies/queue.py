@@ -86,8 +86,9 @@ def make_queue(
 ) -> list[Job]:
     """The runs of a study: the first seed of every row and dataset, then the second of every one, and so on.
 
-    runs: the folder of run folders, each ``runs/STUDY/DATASET/ROW-seedK``. only: names of rows; datasets: of
-    theirs; None takes all. Raises SettingError for settings that cannot be, an unknown row or dataset, or a run that was made with other settings.
+    runs: the folder of run folders, each ``runs/STUDY/DATASET/ROW-seedK``. only: names of rows; datasets: of theirs;
+    None takes all. Raises SettingError for settings that cannot be, an unknown row or dataset, or a run that was made
+    with other settings.
     """
     rows = [row for row in study.rows if only is None or row.name in only]
     for name in only or ():
