@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rounds(parser)
     parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
     parser.add_argument("--catalogues", type=int, nargs="+", default=CATALOGUES, metavar="ITEMS")
-    for kind, sizes, said in (("graph", GRAPHS, "some minutes; ten million take hours"), ("lists", LISTS, "minutes")):
+    for kind, sizes, said in (
+        ("graph", GRAPHS, "some minutes; ten million take an hour or more"),
+        ("lists", LISTS, "minutes"),
+    ):
         parser.add_argument(
             f"--{kind}",
             type=int,

@@ -138,6 +138,37 @@ def test_lists_are_told_apart_by_their_cells():
     assert set((index(query, 50)[0] - 1).tolist()) == set(range(250, 300))
 
 
+def test_items_that_are_all_alike_leave_no_empty_cells():
+    """A cell without items would have a mean of zeros, and win where all scores are negative."""
+    of = model(tied_output=False)
+    with torch.no_grad():
+        of.table.output.weight[500:] = of.table.output.weight[500]
+        of.table.output.bias.fill_(-9)
+    index = build_index(of, "lists")
+    assert int(index.offsets.diff().min()) > 0
+    h = torch.zeros(1, 1, 16)
+    assert bool((index(h, 10) > 0).all())
+    same = saved_index(of, {**index.tensors(), "offsets": index.offsets.repeat_interleave(2)}, index.facts())
+    assert torch.equal(same.offsets, index.offsets)
+
+
+@each_kind
+def test_long_lists_and_long_histories_are_found_as_well(kind):
+    """The breadth is found for lists of ten after short histories; more candidates take more of it."""
+    generator = torch.Generator().manual_seed(6)
+    groups = torch.randn(200, 16, generator=generator).repeat_interleave(20, 0)
+    weight = torch.cat([torch.zeros(1, 16), groups + 0.5 * torch.randn(4000, 16, generator=generator)])
+    catalogue = Catalogue(weight, None, rough=False)
+    index = KINDS[kind].build(catalogue)
+    draws = torch.randn(1, 30, 16, generator=generator)
+    scores = draws[0] @ weight[1:].T
+    shares = {}
+    for count in (104, 800):
+        wanted = scores.topk(count // 4).indices + 1
+        shares[count] = overlap(wanted, index(draws, count))
+    assert shares[104] > 0.8 and shares[800] > shares[104] - 0.05
+
+
 def test_fewer_items_in_the_cells_than_wanted_are_filled_up_with_zeros():
     index = build_index(model(), "lists")
     index.breadth = 1
@@ -167,6 +198,14 @@ def test_lists_that_do_not_hold_all_items_are_refused(broken):
     broken(tensors)
     with pytest.raises(RunError, match="not one of its items"):
         saved_index(of, tensors, {"kind": "lists", "breadth": 8, "overlap@10": 1.0, "histories": 1})
+
+
+@each_kind
+def test_what_is_of_another_kind_is_refused(kind):
+    of = model()
+    tensors = build_index(of, "lists" if kind == "graph" else "graph").tensors()
+    with pytest.raises(RunError, match="not one of its items"):
+        saved_index(of, tensors, {"kind": kind, "breadth": 64, "overlap@10": 1.0, "histories": 1})
 
 
 def test_an_unknown_kind_is_refused():
@@ -218,7 +257,7 @@ def test_models_without_item_vectors_are_refused():
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(SettingError, match=r"seqdiffrec\[ann\]"):
+    with pytest.raises(SettingError, match=r"seqdiffrec\[ann\]', or take --kind lists"):
         build_index(model(), "graph")
 
 

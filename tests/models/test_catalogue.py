@@ -1,5 +1,7 @@
 """The best few items against the probabilities of all, and these against the formula written out."""
 
+import math
+
 import pytest
 import torch
 
@@ -83,6 +85,31 @@ def test_sums_that_the_sample_does_not_show(monkeypatch, outlier):
     wanted = probabilities.sort(dim=1, descending=True).values[:, :10]
     torch.testing.assert_close(top.probabilities.double(), wanted, rtol=3e-3, atol=1e-7)
     torch.testing.assert_close(probabilities.gather(1, top.columns), wanted, rtol=3e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("outlier", [0.0, 20.0])
+def test_guessed_sums_end_up_right(monkeypatch, outlier):
+    """A sampled item that has nearly all of one draw makes its guess far too high, and the mean far too low there."""
+    monkeypatch.setattr(catalogue, "STRETCH", 64 * DRAWS * ROWS)
+    of, h, added = make(rough=True)
+    product = (h @ of.weight.T).bfloat16()
+    product[1, 2, 65] += outlier
+    scores = of._complete(product.float(), added, slice(0, ROWS))
+    exact = scores.logsumexp(-1, keepdim=True)
+    for at_once in (False, True):
+        monkeypatch.setattr(catalogue, "SAMPLED_FROM", ITEMS + 2 if at_once else 1)
+        log_sums, mean, factor = of._sum_up(product, added, slice(0, ROWS))
+        torch.testing.assert_close(log_sums, exact, rtol=1e-5, atol=1e-5)
+        wanted = (scores - exact).exp().mean(0)
+        assert bool((wanted <= mean * factor[:, None] * (1 + 1e-5)).all())
+        assert bool((factor == 1).all()) == at_once
+    guess = product[..., 1::64].float().logsumexp(-1) + math.log(64)
+    torch.testing.assert_close(factor_of(monkeypatch, of, product, added), (guess - exact[..., 0]).exp().amax(0))
+
+
+def factor_of(monkeypatch, of, product, added):
+    monkeypatch.setattr(catalogue, "SAMPLED_FROM", 1)
+    return of._sum_up(product, added, slice(0, ROWS))[2]
 
 
 def test_in_bfloat16_alone_the_best_would_be_others():

@@ -231,8 +231,8 @@ class Answers:
     ) -> ItemIndex:
         """Build an index for ``recommend(approximate=True)``, and keep it in the run's folder if there is one.
 
-        kind: ``graph`` (needs faiss) finds much by little, ``lists`` is built in a tenth of the time and may find more
-            where items lie in many groups that are alike (docs/adr/0009).
+        kind: ``graph`` (needs faiss) finds most by least on models with a cosine output; ``lists`` need nothing, are
+            sooner built, and find far more where items lie in many groups that are alike (docs/adr/0018).
         overlap: share of the exact first ten that is to be found; the index looks as far as that needs. What it
         reaches, measured on so many users' ``histories``, is the index's ``overlap``; it may stay below. What a request
         then takes, and without the index, is its ``approximate_ms`` and ``exact_ms``.
@@ -247,7 +247,7 @@ class Answers:
         index = build_index(self.model, kind, progress)
         asked = users.select(np.sort(chosen))
         index.set_breadth(self.model, asked, overlap, progress)
-        index.time_requests(self.model, asked)
+        index.time_requests(self.model, asked, progress)
         if self.run is not None:
             self.run.save_index(index.tensors(), index.facts())
         self._index = index

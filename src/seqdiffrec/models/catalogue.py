@@ -55,8 +55,8 @@ class Catalogue:
 
         Rough, all items are scored in bfloat16, and those that may be among the best again in float32: so many that no
         other could reach the list unless its error was `CAUTION` times any that was seen. The rounding of all others
-        stays in the sum over the catalogue, where it cancels but for a thousandth or so: items closer than that in
-        probability may change places.
+        stays in the sum over the catalogue, where it cancels but for a thousandth or so, or a hundredth where a few
+        items have nearly all of a draw's probability: items closer than that may change places.
         """
         num_draws, count, _ = draws.shape
         k = min(k, len(self.weight) - 1)
@@ -105,11 +105,11 @@ class Catalogue:
     ) -> tuple[Float32[Tensor, "S r 1"], Float32[Tensor, "r V1"], Float32[Tensor, " r"]]:
         """Of a rough product: the logarithm of each draw's sum over the catalogue, and about the mean of the softmaxes.
 
-        A large catalogue is gone through once, in stretches that fit the cache, so its sums are guessed beforehand from
-        a sample; the mean is by the guess, and no more than what comes last, a factor, times too small.
+        On a CPU a large catalogue is gone through once, in stretches that fit the cache, so its sums are guessed
+        beforehand from a sample; the mean is by the guess, and no more than what comes last, a factor, times too small.
         """
         draws, count, size = product.shape
-        if size < SAMPLED_FROM:
+        if size < SAMPLED_FROM or product.device.type != "cpu":
             scores = self._complete(product.float(), added, rows)
             log_sums = scores.logsumexp(-1, keepdim=True)
             return log_sums, scores.sub_(log_sums).exp_().mean(0), scores.new_ones(count)

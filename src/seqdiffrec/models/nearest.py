@@ -97,6 +97,8 @@ def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, siz
     if len(barred.everywhere):
         probabilities[torch.isin(items - 1, barred.everywhere)] = BARRED
     keys = _keys(items, size)
+    if not len(keys):
+        return
     wanted = barred.rows * size + barred.columns + 1
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     probabilities.view(-1)[at[keys[at] == wanted]] = BARRED

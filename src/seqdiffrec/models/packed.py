@@ -23,8 +23,7 @@ class PackedWeight:
     """
 
     def __init__(self, weight: Float[Tensor, "V D"]):
-        fits = weight.dtype in (torch.float32, torch.bfloat16)
-        self._by_onednn = fits and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self._by_onednn = weight.device.type == "cpu" and _multiplies(weight.dtype)
         self.is_copy = self._by_onednn and weight.numel() * weight.element_size() <= LARGEST_BYTES
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.is_copy else weight
 
@@ -33,3 +32,10 @@ class PackedWeight:
         if self.is_copy or (self._by_onednn and len(h) == 1):  # as it lies it is right for a single row alone
             return torch.ops.mkldnn._linear_pointwise(h.contiguous(), self._weight, None, "none", [], "")
         return (self._weight @ h.t()).t()  # nearly twice as fast this way round
+
+
+def _multiplies(dtype: torch.dtype) -> bool:
+    """Whether oneDNN does, here."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

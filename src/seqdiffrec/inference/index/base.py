@@ -19,7 +19,7 @@ from seqdiffrec.models.settings import SettingError
 # The length of the lists that are compared, and how many of them are timed.
 OVERLAP_AT, TIMED = 10, 20
 
-NOT_OURS = "the index in the run's folder is not one of its items; build it again: seqdiffrec index RUN"
+NOT_OURS = "the index in the run's folder is not one of its items; build it again: seqdiffrec index RUN --kind KIND"
 
 Progress = Callable[[int, int], None]
 """How much is done, of how much."""
@@ -82,19 +82,22 @@ class ItemIndex(ABC):
         exact = best_columns(model, histories, None, progress)
         self.breadth, self.histories = self.least_breadth, len(histories)
         while True:
-            self.overlap = overlap(exact, best_columns(model, histories, self))
+            self.overlap = overlap(exact, best_columns(model, histories, self, progress))
             if self.overlap >= wanted or self.breadth >= self.most_breadth:
                 return self.overlap
             self.breadth *= 2
 
-    def time_requests(self, model: SequenceModel, histories: Sequences) -> None:
+    def time_requests(self, model: SequenceModel, histories: Sequences, progress: Progress | None = None) -> None:
         """Measure `exact_ms` and `approximate_ms`, in turns."""
         seconds: tuple[list[float], list[float]] = ([], [])
-        for number in range(min(TIMED, len(histories))):
+        count = min(TIMED, len(histories))
+        for number in range(count):
             for index, taken in zip((None, self), seconds, strict=True):
                 started = time.perf_counter()
                 best_columns(model, histories.select(slice(number, number + 1)), index)
                 taken.append(time.perf_counter() - started)
+            if progress is not None:
+                progress(number + 1, count)
         self.exact_ms, self.approximate_ms = (round(1e3 * statistics.median(taken), 2) for taken in seconds)
 
 

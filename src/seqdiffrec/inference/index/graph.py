@@ -70,6 +70,8 @@ class GraphIndex(ItemIndex):
     @classmethod
     def restore(cls, catalogue: Catalogue, tensors: dict[str, Tensor]) -> Self:
         """As `ItemIndex.restore`: nobody's neighbour is an item that is not there."""
+        if not {"neighbors", "levels", "entry_point"} <= tensors.keys():
+            raise RunError(NOT_OURS)
         index, faiss = cls(catalogue), _faiss()
         graph = index._graph.hnsw
         neighbors, levels = (tensors[name].numpy() for name in ("neighbors", "levels"))
@@ -118,5 +120,5 @@ def _faiss() -> Any:
     try:
         import faiss  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
-        raise SettingError("an index needs faiss: pip install 'seqdiffrec[ann]'") from error
+        raise SettingError("a graph needs faiss: pip install 'seqdiffrec[ann]', or take --kind lists") from error
     return cast(Any, faiss)

@@ -1,7 +1,7 @@
 """Inverted lists (Sivic and Zisserman 2003): items in cells of like direction, of which the nearest are scored whole.
 
-Items of a cell lie side by side, so that a cell's scores for all noise draws are one matrix product. It is built by
-matrix products alone: a catalogue of ten million in minutes, where a graph takes an hour.
+Items of a cell lie side by side, so that a cell's scores for all noise draws are one matrix product. Building it is
+little else than matrix products, too.
 """
 
 import math
@@ -12,8 +12,8 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqdiffrec.inference.index.base import NOT_OURS, ItemIndex, Progress, queries, vectors
-from seqdiffrec.models.catalogue import Catalogue
+from seqdiffrec.inference.index.base import NOT_OURS, OVERLAP_AT, ItemIndex, Progress, queries, vectors
+from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, Catalogue
 from seqdiffrec.models.device import has_bfloat16
 from seqdiffrec.models.top import largest_of
 from seqdiffrec.training import RunError
@@ -22,14 +22,18 @@ from seqdiffrec.training import RunError
 LEARNED_BY, PASSES = 32, 6
 # Products of items and cells held at a time: 64 MiB.
 AT_ONCE = 2**24
+# Candidates of the lists by which the breadth is found; who wants more looks at as many more cells.
+FEW = CANDIDATES_EACH * OVERLAP_AT + CANDIDATES_MORE
 
 
 class ListIndex(ItemIndex):
-    """Cells of items; weights and a bias are one vector. ``breadth`` is how many cells are looked at for each draw.
+    """Cells of items; weights and a bias are one vector.
+
+    ``breadth`` is how many cells each draw chooses for a short list.
 
     Attributes:
         order: the columns of the catalogue, cell after cell.
-        offsets: where each cell begins, and the last one ends.
+        offsets: where each cell begins, and the last one ends; none is empty.
     """
 
     kind: ClassVar[str] = "lists"
@@ -37,19 +41,19 @@ class ListIndex(ItemIndex):
 
     def __init__(self, catalogue: Catalogue, order: Int64[Tensor, " V"], offsets: Int64[Tensor, " L1"]):
         super().__init__()
-        self.order, self.offsets = order, offsets
+        self.order, self.offsets = order, cast(Tensor, offsets.unique_consecutive())
         self._biased = catalogue.bias is not None
         self._type = torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
         size = catalogue.weight.shape[1] + self._biased
         self._items = torch.empty(len(order), size, dtype=self._type)
-        means = torch.zeros(len(offsets) - 1, size)
-        cell = torch.repeat_interleave(torch.arange(len(means)), offsets.diff())
+        means, sizes = torch.zeros(len(self.offsets) - 1, size), self.offsets.diff()
+        cell = torch.repeat_interleave(torch.arange(len(means)), sizes)
         step = max(1, AT_ONCE // size)
         for start in range(0, len(order), step):
             part = vectors(catalogue, order[start : start + step])
             self._items[start : start + step] = part
             means.index_add_(0, cell[start : start + step], part)
-        self._means = means / offsets.diff().clamp(min=1)[:, None]
+        self._means = means / sizes[:, None]
 
     @classmethod
     def build(cls, catalogue: Catalogue, progress: Progress | None = None) -> Self:
@@ -96,13 +100,14 @@ class ListIndex(ItemIndex):
 
     @property
     def most_breadth(self) -> int:
-        """With half of the cells."""
+        """Half of the cells."""
         return max(self.least_breadth, len(self._means) // 2)
 
     def __call__(self, draws: Float[Tensor, "S r D"], count: int) -> Int64[Tensor, "r c"]:
         """As `ItemIndex.__call__`: the cells that are nearest to any draw of a target are scored for all of them."""
         asked = queries(self._biased, draws)
-        chosen = (asked @ self._means.t()).topk(min(self.breadth, len(self._means))).indices  # (S, r, breadth)
+        cells = min(len(self._means), math.ceil(self.breadth * max(1, count / FEW)))
+        chosen = (asked @ self._means.t()).topk(cells).indices  # (S, r, cells)
         named = torch.zeros(draws.shape[1], len(draws) * count, dtype=torch.int64)
         for row in range(draws.shape[1]):
             found = self._best_in(cast(Tensor, chosen[:, row].unique()), asked[:, row], count)
