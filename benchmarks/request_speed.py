@@ -71,7 +71,7 @@ def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool, lists
     """Bytes that a model needs: the table in float32, its directions, copies to score by, and scores of ten draws."""
     copy = 2 if rough else 4 * (4 * num_items * hidden_size <= LARGEST_BYTES)
     in_lists = (2 if rough else 4) * lists
-    each = hidden_size * (4 + 4 * cosine + copy + in_lists) + 10 * (2 + 4) + 20
+    each = hidden_size * (4 + 4 * cosine + copy + in_lists) + 10 * (2 if rough else 4) + 20
     return num_items * each + BESIDES
 
 
