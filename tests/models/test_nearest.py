@@ -96,3 +96,11 @@ def test_a_catalogue_smaller_than_the_list():
     small = Catalogue(of.weight[:4], None, rough=False)
     top = top_near(small, h, None, 10, NOTHING, lambda queries, count: torch.tensor([[1, 2, 3]]).expand(ROWS, -1))
     assert torch.equal(top.columns, small.top(h, None, 10, NOTHING).columns)
+
+
+def test_an_index_that_names_nothing():
+    """Then all items are looked at, with those left out that were seen."""
+    of, h = make()
+    viewed = Barred(NOTHING.everywhere, torch.arange(ROWS), torch.arange(ROWS))
+    top = top_near(of, h, None, 10, viewed, lambda draws, count: torch.zeros(ROWS, 4, dtype=torch.int64))
+    assert torch.equal(top.columns, of.top(h, None, 10, viewed).columns)

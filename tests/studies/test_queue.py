@@ -123,9 +123,14 @@ def test_only_names_rows(text, name, message):
         queue_of(text, [name])
 
 
-def test_a_dataset_that_the_study_does_not_have(text):
-    with pytest.raises(SettingError, match=r"--dataset logs is not a dataset of plan; did you mean log\?"):
+def test_a_dataset_that_the_rows_do_not_have(text):
+    """Nor one that other rows have: there would be nothing to do, without a word."""
+    text = text.replace('["log"]', '["log", "beauty"]', 1)
+    text += '\n[[rows]]\nname = "other"\ngroup = "x"\ntitle = "x"\nseeds = [7]\ndatasets = ["beauty"]\n'
+    with pytest.raises(SettingError, match=r"--dataset logs is not a dataset of these rows; did you mean log\?"):
         queue_of(text, None, ["logs"])
+    with pytest.raises(SettingError, match=r"--dataset log is not a dataset of these rows"):
+        queue_of(text, ["other"], ["log"])
 
 
 # What is there already.

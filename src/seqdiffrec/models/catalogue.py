@@ -89,7 +89,7 @@ class Catalogue:
             at = columns.expand(len(h), -1, -1)
             rounded = product.gather(2, at).float()
             error = torch.einsum("rcd,srd->src", self.weight[columns], h) - rounded
-            terms = (self._complete_at(columns, rounded, added, rows) - log_sums).exp()
+            terms = (self.complete_at(columns, rounded, added, rows) - log_sums).exp()
             looked = terms * error.exp()
             total = 1 + (looked - terms).masked_fill(again, 0).sum(-1, keepdim=True)
             is_out = again | (mean.gather(1, columns) == BARRED)
@@ -174,18 +174,26 @@ class Catalogue:
             product[..., 0] = float("-inf")
         return product
 
-    def _complete_at(
+    def complete_at(
         self, items: Int64[Tensor, "r c"], product: Float32[Tensor, "S r c"], added: Added | None, rows: slice
     ) -> Float32[Tensor, "S r c"]:
-        """The same for a few items of each target, in rising order; of equal ones the first is completed."""
+        """Add to the products of a few items of each target, in rising order, what else belongs to their scores.
+
+        rows: which targets' they are. Of equal items the first is completed.
+        """
         if self.bias is not None:
             product = product + self.bias[items]
         if added is None:
             return product
         here = torch.nonzero((added.rows >= rows.start) & (added.rows < rows.stop)).squeeze(1)
         size = len(self.weight)
-        keys = (torch.arange(len(items), device=items.device)[:, None] * size + items).flatten()
+        keys = keys_of(items, size)
         wanted = (added.rows[here] - rows.start) * size + added.items[here]
         at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         values = torch.where(keys[at] == wanted, added.values[here], 0)
         return product.flatten(1).index_add(1, at, values.expand(len(product), -1)).view(product.shape)
+
+
+def keys_of(items: Int64[Tensor, "r c"], size: int) -> Int64[Tensor, " rc"]:
+    """A number for each (target, item) of a catalogue of that size, rising where the items of a target do."""
+    return (torch.arange(len(items), device=items.device)[:, None] * size + items).flatten()

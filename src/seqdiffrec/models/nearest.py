@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue
+from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue, keys_of
 from seqdiffrec.models.top import BARRED, Barred, Top, best
 
 Nearest = Callable[[Float[Tensor, "S r D"], int], Int64[Tensor, "r c"]]
@@ -66,12 +66,8 @@ def _candidates(named: Int64[Tensor, "r c"], added: Added | None) -> Int64[Tenso
 def _scores(
     of: Catalogue, h: Float[Tensor, "S r D"], items: Int64[Tensor, "r C"], added: Added | None
 ) -> Float32[Tensor, "r C S"]:
-    scores = of.weight[items] @ h.permute(1, 2, 0)
-    if of.bias is not None:
-        scores += of.bias[items][..., None]
-    if added is not None:
-        at = torch.searchsorted(_keys(items, len(of.weight)), added.rows * len(of.weight) + added.items)
-        scores.flatten(0, 1).index_add_(0, at, added.values[:, None].expand(-1, len(h)))
+    product = (of.weight[items] @ h.permute(1, 2, 0)).permute(2, 0, 1)  # (S, r, C)
+    scores = of.complete_at(items, product, added, slice(0, len(items))).permute(1, 2, 0)
     return scores.masked_fill(items[..., None] == 0, float("-inf"))
 
 
@@ -96,17 +92,12 @@ def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, siz
     """Write `BARRED` over the candidates that may not be recommended."""
     if len(barred.everywhere):
         probabilities[torch.isin(items - 1, barred.everywhere)] = BARRED
-    keys = _keys(items, size)
+    keys = keys_of(items, size)
     if not len(keys):
         return
     wanted = barred.rows * size + barred.columns + 1
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     probabilities.view(-1)[at[keys[at] == wanted]] = BARRED
-
-
-def _keys(items: Int64[Tensor, "r C"], size: int) -> Int64[Tensor, " rC"]:
-    """A number for each (target, item), rising."""
-    return (torch.arange(len(items), device=items.device)[:, None] * size + items).flatten()
 
 
 def _on(added: Added | None, rows: slice) -> Added | None:

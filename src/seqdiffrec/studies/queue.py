@@ -94,10 +94,10 @@ def make_queue(
     for name in only or ():
         if name not in [row.name for row in rows]:
             raise _no_such_row(study, name)
-    known = sorted({dataset for row in study.rows for dataset in row.datasets})
+    known = sorted({dataset for row in rows for dataset in row.datasets})
     for dataset in datasets or ():
         if dataset not in known:
-            raise SettingError(f"--dataset {refuse_unknown(dataset, known, what=f'dataset of {study.name}')}")
+            raise SettingError(f"--dataset {refuse_unknown(dataset, known, what='dataset of these rows')}")
     queue: list[Job] = []
     for seeds in zip_longest(*(row.seeds for row in rows)):
         for row, seed in zip(rows, seeds, strict=True):
