@@ -70,8 +70,9 @@ def catalogue_cross_entropy(
 class _Catalogue:
     """The scores of R rows for all items: ``weight h + bias`` and what is added, less a row's ``shift`` if set."""
 
-    h: Tensor  # (R, D) in the type of the products
-    weight: Tensor  # (V + 1, D) in the same
+    h: Tensor  # (R, D) in the type of the products, or (R, D + 2): `_with_bias`
+    weight: Tensor  # (V + 1, D) or (V + 1, D + 2) in the same
+    size: int  # D
     bias: Tensor | None
     added: tuple[Tensor, Tensor, Tensor] | None  # rows, items, values, in the order of the items
     shift: Tensor | None = None  # (R,)
@@ -93,8 +94,6 @@ class _Catalogue:
     def logits(self, tile: slice) -> Tensor:
         """Scores (tile, R): items first, since the product is faster this way round."""
         logits = self.weight[tile] @ self.h.t()
-        if self.bias is not None:
-            logits += self.bias[tile, None]
         if self.added is not None:
             places, rows, entries = self.added_in(tile)
             logits.index_put_((places, rows), self.added[2][entries].to(logits.dtype), accumulate=True)
@@ -136,8 +135,10 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         if added is not None and rows_added is not None and items_added is not None:
             order = items_added.argsort()
             entries = (rows_added[order], items_added[order], added[order])
-        h_mm = F.pad(h, (0, 0, 0, -len(h) % ROWS)).to(matmul_dtype)
-        catalogue = _Catalogue(h_mm, weight.to(matmul_dtype), bias, entries)
+        h_mm, weight_mm = F.pad(h, (0, 0, 0, -len(h) % ROWS)).to(matmul_dtype), weight.to(matmul_dtype)
+        if bias is not None:
+            h_mm, weight_mm = _with_bias(h_mm, weight_mm, bias)
+        catalogue = _Catalogue(h_mm, weight_mm, h.shape[1], bias, entries)
         keep = any(ctx.needs_input_grad) and len(weight) * len(h_mm) <= KEPT
         with torch.autocast(device, enabled=False):
             sums = _sum_up(catalogue, targets, weight.dtype, keep=keep)
@@ -195,9 +196,19 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return d_h.to(ctx.h_dtype), d_weight, d_bias, None, None, None, d_added, None
 
 
+def _with_bias(h: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Two columns for both, whose product is the bias: of each item what the type holds of it, and the rest.
+
+    To add it to the logits would be another pass over them; in bfloat16 two, since they would be float32 meanwhile.
+    """
+    held = bias.to(weight.dtype)
+    ones = h.new_ones(len(h), 2)
+    return torch.cat([h, ones], 1), torch.cat([weight, torch.stack([held, (bias - held).to(held.dtype)], 1)], 1)
+
+
 def _sum_up(catalogue: _Catalogue, targets: Tensor, dtype: torch.dtype, *, keep: bool) -> _Sums:
     h = catalogue.h
-    total, pulled = h.new_zeros(len(h), dtype=dtype), h.new_zeros(h.shape, dtype=dtype)
+    total, pulled = h.new_zeros(len(h), dtype=dtype), h.new_zeros((len(h), catalogue.size), dtype=dtype)
     at_target = h.new_empty(len(targets), dtype=dtype)
     kept: list[Tensor] = []
     for tile in catalogue.tiles():
@@ -206,7 +217,7 @@ def _sum_up(catalogue: _Catalogue, targets: Tensor, dtype: torch.dtype, *, keep:
         at_target[here] = logits[targets[here] - tile.start, here].to(dtype)
         odds = logits.exp_()
         total += odds.sum(0, dtype=dtype)
-        pulled += odds.t() @ catalogue.weight[tile]
+        pulled += odds.t() @ catalogue.weight[tile, : catalogue.size]
         if keep:
             kept.append(odds)
     return _Sums(total, pulled, at_target, kept)
