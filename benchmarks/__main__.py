@@ -9,6 +9,7 @@ from types import ModuleType
 
 from benchmarks import (
     endurance,
+    exported_speed,
     fitting,
     growth,
     model_speed,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "models": model_speed,
     "ranking": ranking_speed,
     "requests": request_speed,
+    "exported": exported_speed,
     "quality": quality,
     "growth": growth,
     "prepare": prepare_speed,

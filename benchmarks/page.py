@@ -27,6 +27,7 @@ COMMANDS = {
     "models": "python -m benchmarks models --save",
     "ranking": "python -m benchmarks ranking --save",
     "requests": "python -m benchmarks requests --save",
+    "exported": "python -m benchmarks exported --save",
     "quality": "python -m benchmarks quality --peers --save",
     "growth": "python -m benchmarks growth --save",
     "prepare": "python -m benchmarks prepare --save",

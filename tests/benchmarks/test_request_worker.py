@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from benchmarks.exported_worker import COMPARED, ExportedServer
 from benchmarks.request_worker import GROUP, Server, group_items
 from benchmarks.workload import make_model
+from tests.shapes import unchecked
 
 SIZE = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "max_length": 10, "dropout": 0.1}
 
@@ -41,3 +43,23 @@ def test_the_histories_of_a_number_are_always_the_same(server):
     first, again, other = (server.histories(number, 4) for number in (7, 7, 8))
     assert list(first.lengths) == [9] * 4 and (first.items == again.items).all()
     assert not (first.items == other.items).all() and first.items.min() >= 1 and first.items.max() <= 350
+
+
+@pytest.mark.slow
+def test_an_exported_file_is_asked_for_as_many_seeds_as_are_wanted(server):
+    with unchecked():  # in a trace a size may be a symbol
+        exported = ExportedServer(server.model, length=9, top=5)
+    asked: list[tuple[int, ...]] = []
+    session = exported.session
+
+    class Noted:
+        def run(self, names, inputs):
+            asked.extend(inputs[name].shape for name in ("history", "noise"))
+            return session.run(names, inputs)
+
+    exported.session = Noted()
+    assert exported.request(0, seeds=2)["seconds"] > 0
+    assert asked == [(1, 9), (2, 16)]
+    exported.session = session
+    told = exported.compare()
+    assert told["histories"] == COMPARED and told["overlap"] == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import (
+    exported_speed,
     growth,
     model_speed,
     prepare_speed,
@@ -53,10 +54,13 @@ class FakeWorker:
         elif order == "rank":
             # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
             answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
+        elif order == "compare":
+            answer |= {"overlap": 0.98765}
         elif order == "index":
             answer |= {"build_seconds": 4.0, "overlap@10": arguments["overlap"], "breadth": 64, "histories": 64}
         else:
-            each = 0.002 * arguments["seeds"] / (4 if arguments["kind"] else 1)
+            is_fast = arguments.get("kind") or "exported" in self.module
+            each = 0.002 * arguments["seeds"] / (4 if is_fast else 1)
             answer |= {"seconds": each * arguments.get("users", 1)}
         self.told = answer
         return answer
@@ -68,7 +72,7 @@ class FakeWorker:
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeWorker.made = []
-    for module in (training_speed, model_speed, quality, growth, request_speed, ranking_speed):
+    for module in (training_speed, model_speed, quality, growth, request_speed, exported_speed, ranking_speed):
         monkeypatch.setattr(module, "Worker", FakeWorker)
     for module in (training_speed, model_speed, quality):
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
@@ -212,6 +216,17 @@ def test_growth_does_not_hide_other_mistakes(monkeypatch: pytest.MonkeyPatch) ->
         growth.run(options("growth", "--axes", "threads"))
     with pytest.raises(ValueError, match="of one axis"):
         growth.run(options("growth", "--values", "3"))
+
+
+def test_requests_of_an_exported_file() -> None:
+    rows = exported_speed.run(options("exported", "--requests", "3", "--catalogues", "300", "1000000"))["rows"]
+    plain, file = rows["300 items, torch, 10 seeds"], rows["300 items, exported, 10 seeds"]
+    assert (plain["p50_ms"], plain["times_reference"], plain["overlap@10"]) == (20, 1, None)
+    assert (file["p50_ms"], file["times_reference"], file["overlap@10"]) == (5, 0.25, 0.9877)
+    assert rows["300 items, exported, 1 seed"]["p50_ms"] == 0.5
+    assert [row["output"] for name, row in rows.items() if name.endswith("torch, 1 seed")] == ["cosine", "product"]
+    assert [worker.spec["settings"]["cosine_output"] for worker in FakeWorker.made] == [True, True, False, False]
+    assert all(worker.ended for worker in FakeWorker.made)
 
 
 def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

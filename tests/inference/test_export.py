@@ -93,7 +93,7 @@ def test_nothing_is_written_where_the_answers_differ(models, tmp_path, monkeypat
     network = padded(models["sasrec"].model, 10, filter_viewed=True)
     proto = type("Proto", (), {"metadata_props": type("List", (), {"add": lambda self, **_: None})()})()
     proto.SerializeToString = lambda: b"graph"
-    monkeypatch.setattr(export, "_traced", lambda _: proto)
+    monkeypatch.setattr(export, "traced", lambda _: proto)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda _: Wrong(network, off))
     with pytest.raises(RuntimeError, match="differ, so nothing is written"):
         sdr.export_onnx(models["sasrec"], tmp_path / "mine.onnx")
@@ -106,8 +106,8 @@ def test_nothing_is_written_where_the_answers_differ(models, tmp_path, monkeypat
 def test_eight_bits_are_smaller_and_say_what_they_lose(data, tmp_path, monkeypatch):
     model = make("sasrec", hidden_size=64).fit(data, reporter=Reporter())
     # Both files come from the same graph, and making it takes seconds.
-    graph = export._traced(padded(model.model, 10, filter_viewed=True))
-    monkeypatch.setattr(export, "_traced", lambda _: copy.deepcopy(graph))
+    graph = export.traced(padded(model.model, 10, filter_viewed=True))
+    monkeypatch.setattr(export, "traced", lambda _: copy.deepcopy(graph))
     whole = sdr.export_onnx(model, tmp_path / "whole.onnx")
     small = sdr.export_onnx(model, tmp_path / "small.onnx", int8=True)
     assert small["bytes"] < whole["bytes"] / 2

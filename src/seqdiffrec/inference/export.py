@@ -104,7 +104,7 @@ def _export(
     size = sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())  # some stand there under two names
     if size > MOST_BYTES:
         raise SettingError(f"the weights take {size / 2**30:.1f} GiB, one ONNX file can hold 2: use fewer dimensions")
-    proto = _traced(network)
+    proto = traced(network)
     if int8:
         proto = _quantised(proto, onnx)
     facts: dict[str, Any] = {
@@ -168,7 +168,7 @@ def compared(
     return {"histories": len(histories), "largest_difference": largest, "out_of_order": out_of_order, "overlap": share}
 
 
-def _traced(network: PaddedModel) -> Any:
+def traced(network: PaddedModel) -> Any:
     """The network's graph for any number of histories, of places and of draws."""
     batch, length, draws = (torch.export.Dim(name) for name in ("batch", "length", "draws"))
     example: list[torch.Tensor] = [torch.ones(3, 5, dtype=torch.int64)]

@@ -120,7 +120,7 @@ class PaddedModel(nn.Module):
             catalogue = model.table.catalogue()
         # In float32, as the model itself decides. Only a cosine output has weights that the model does not hold.
         self.weight, self.bias = catalogue.weight, catalogue.bias
-        self.register_buffer("popularity", model.popularity(), persistent=False)
+        self.register_buffer("popularity", nn.functional.pad(model.popularity(), (1, 0)), persistent=False)
 
     popularity: Tensor
 
@@ -136,16 +136,15 @@ class PaddedModel(nn.Module):
     def forward(self, history: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``history`` (B, L), ``noise`` (S, D): item indices and probabilities, (B, k), best first; both 0 for none."""
         history = _right_aligned(history)
-        probabilities = self.probabilities(history, noise)
-        if self.filter_viewed:
-            seen = torch.zeros(history.shape[0], self.model.num_items + 1).scatter(1, history, 1.0)
-            probabilities = torch.where(seen[:, 1:] > 0, -1.0, probabilities)
+        # What must not be named is below what is not likely at all: padding, and what has been seen.
+        barred = history if self.filter_viewed else torch.zeros_like(history)
+        probabilities = self.probabilities(history, noise).scatter(1, nn.functional.pad(barred, (1, 0)), -1.0)
         best = probabilities.topk(self.num_best)
         there = best.values >= 0
-        return torch.where(there, best.indices + 1, 0), torch.where(there, best.values, 0.0)
+        return torch.where(there, best.indices, 0), torch.where(there, best.values, 0.0)
 
     def probabilities(self, history: Tensor, noise: Tensor | None) -> Tensor:
-        """Of all items, (B, V); column j is item index j + 1. The last column of a history is its newest item."""
+        """Of all items, (B, V + 1), 0 for padding. The last column of a history is its newest item."""
         size = self.model.max_length - 1
         window = nn.functional.pad(history, (size, 0))[:, -size:]
         length = (window > 0).sum(1)
@@ -153,23 +152,26 @@ class PaddedModel(nn.Module):
         is_item = slot < length[:, None]
         tokens = window.gather(1, (slot + size - length[:, None]).clamp(max=size - 1)) * is_item
         draws = self.table.scored(self.represent(tokens, length, noise))
-        scores = draws @ self.weight.T
-        scores = scores if self.bias is None else scores + self.bias
-        if self.table.seen_bias is not None:
-            scores = scores + self._seen(history, tokens, length, is_item, size)[:, None]
-        probabilities = scores[..., 1:].softmax(-1).mean(1)
+        scores = draws @ self.weight.T + self._added(history, tokens, length, is_item)[:, None]
+        probabilities = scores.softmax(-1).mean(1)
         return torch.where((length > 0)[:, None], probabilities, self.popularity)
 
-    def _seen(self, history: Tensor, tokens: Tensor, length: Tensor, is_item: Tensor, size: int) -> Tensor:
-        """The learned bias of items that the history holds, (B, V + 1): of each visible one, and once of older ones."""
-        assert self.table.seen_bias is not None
-        bias = SEEN_BIAS_SCALE * self.table.seen_bias
-        back = (length[:, None] - 1 - torch.arange(tokens.shape[1])).clamp(min=0)
-        nothing = torch.zeros(history.shape[0], self.model.num_items + 1)
-        visible = nothing.scatter_add(1, tokens, bias[back] * is_item)
-        before = history.shape[1] - size - torch.arange(history.shape[1])  # places before the window, from 1 on
-        older = history * ((before > 0) & (before <= REMEMBERED))
-        return visible + bias[-1] * nothing.scatter(1, older, 1.0)
+    def _added(self, history: Tensor, tokens: Tensor, length: Tensor, is_item: Tensor) -> Tensor:
+        """What is added to each item's score, (B, V + 1): its bias, what the history says of it, never padding.
+
+        One such row joins all draws' scores, which are the longest thing there is, in one pass.
+        """
+        added = torch.zeros(history.shape[0], self.model.num_items + 1)
+        if self.table.seen_bias is not None:
+            bias = SEEN_BIAS_SCALE * self.table.seen_bias
+            places = torch.arange(history.shape[1])
+            before = history.shape[1] - tokens.shape[1] - places  # places before the window, from 1 on
+            older = history * ((before > 0) & (before <= REMEMBERED))
+            added = added.scatter(1, older, bias[-1].expand(older.shape))  # each once, however often it is there
+            back = (length[:, None] - 1 - torch.arange(tokens.shape[1])).clamp(min=0)
+            added = added.scatter_add(1, tokens, bias[back] * is_item)
+        added = added if self.bias is None else added + self.bias
+        return added.scatter(1, torch.zeros_like(length)[:, None], float("-inf"))
 
 
 def _right_aligned(history: Tensor) -> Tensor:
