@@ -1,11 +1,13 @@
 """Milliseconds of one request of a model, by torch and by its exported file: the top 10 after a history of 49 items.
 
-Each has a process of its own; they take turns request by request, ten noise draws right after one. The model is DiffRec
+Each has a process of its own. They take turns after every twenty requests and a pause: ONNX Runtime's threads go on
+spinning for a while after the last one, on the cores of the other. The model is DiffRec
 as the recipes `plus` have it, untrained; of more than half a million items it scores by the plain product, since a file
 of two float32 tables would be larger than ONNX allows. torch is the reference.
 """
 
 import argparse
+import time
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ CATALOGUES = (12_101, 100_000, 1_000_000)
 MOST_COSINE = 500_000
 MODULES = {"torch": request_worker.MODULE, "exported": exported_worker.MODULE}
 SEEDS = (1, 10)
+TURN, PAUSE = 20, 0.1
 REFERENCE = "torch"
 
 
@@ -47,10 +50,13 @@ def ask(num_items: int, options: argparse.Namespace) -> dict[str, dict[str, Any]
         for name, module in MODULES.items():
             workers[name] = Worker(f"{name}, {num_items:,} items", module, spec, threads=torch.get_num_threads())
         seconds = {(name, seeds): [] for name in workers for seeds in SEEDS}
-        for number in range(WARM_UP + options.requests):
+        last = WARM_UP + options.requests
+        for first in range(0, last, TURN):
             for name, seeds in seconds:
-                told = workers[name].ask("request", number=number, seeds=seeds)
-                seconds[name, seeds].append(told["seconds"])
+                time.sleep(PAUSE)
+                for number in range(first, min(first + TURN, last)):
+                    told = workers[name].ask("request", number=number, seeds=seeds)
+                    seconds[name, seeds].append(told["seconds"])
         peaks = {name: round(worker.told["peak"] / 2**20) for name, worker in workers.items()}
         compared = workers["exported"].ask("compare")
     rows: dict[str, dict[str, Any]] = {}
