@@ -42,7 +42,7 @@ def check_against_loop(lengths: list[int], rows: torch.Tensor, places: torch.Ten
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     with torch.no_grad():  # few pairs are then computed at a stroke
         attention = RaggedAttention(rows, places, offsets)
-        assert len(attention.chunks) == 1 and attention.query_index is None
+        assert len(attention.chunks) == 1 and attention.queries is None
         torch.testing.assert_close(attention(query, key, value, own, 0.0, slopes), theirs, rtol=1e-10, atol=1e-10)
     inputs = [query, key, value, *(own or ()), *(() if slopes is None else (slopes,))]
     upstream = draw(n, HEADS, SIZE, seed=6).detach()

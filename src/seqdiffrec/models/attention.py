@@ -14,6 +14,31 @@ STEP = 8
 # So few pairs of a query and a key are computed faster, all of them, than they are sorted by length. Not in training,
 # whose operations are counted.
 AT_A_STROKE = 2**16
+# In place of a row, where none stands.
+PAD = -1
+
+
+@dataclass(frozen=True)
+class _Padding:
+    """Where n rows stand among P padded ones: each at one place, or, where its sequence is not asked, at none.
+
+    source: the row at each padded place; any row where there is none.
+    place: where each row stands; any place for those that are `left`.
+    left: the rows that stand nowhere.
+    """
+
+    source: Int64[Tensor, " P"]
+    place: Int64[Tensor, " n"]
+    left: Int64[Tensor, " l"]
+
+    @classmethod
+    def of(cls, index: Int64[Tensor, " P"], count: int) -> "_Padding":
+        """By the row at each padded place, `PAD` for none, of so many rows."""
+        real = torch.nonzero(index != PAD).squeeze(1)
+        place = index.new_full((count,), PAD)
+        place[index[real]] = real
+        left = torch.nonzero(place == PAD).squeeze(1)
+        return cls(index.clamp(min=0), place.clamp(min=0), left)
 
 
 @dataclass(frozen=True)
@@ -40,8 +65,8 @@ class RaggedAttention:
     def __init__(self, rows: Int64[Tensor, " n"], places: Int64[Tensor, " n"], offsets: Int64[Tensor, " B_plus_1"]):
         self.rows, self.places, self.offsets = rows, places, offsets
         self.chunks: list[_Chunk] = []
-        self.query_index: Tensor | None = None
-        self.key_index: Tensor | None = None
+        self.queries: _Padding | None = None
+        self.keys: _Padding | None = None
         lengths, num_keys = offsets.diff(), int(offsets[-1])
         is_small = not torch.is_grad_enabled() and len(places) * num_keys <= AT_A_STROKE
         if len(offsets) == 2 or is_small:  # all queries against all keys, without padding
@@ -69,7 +94,8 @@ class RaggedAttention:
             )
             query_index.append(torch.where(is_query, query, PAD).flatten())
             key_index.append(torch.where(is_key, key, PAD).flatten())
-        self.query_index, self.key_index = torch.cat(query_index), torch.cat(key_index)
+        self.queries = _Padding.of(torch.cat(query_index), len(rows))
+        self.keys = _Padding.of(torch.cat(key_index), num_keys)
 
     def __call__(
         self,
@@ -101,8 +127,8 @@ class RaggedAttention:
 
         Where there is an ``own_score``, of each query with its own place, its weight stands first.
         """
-        query, key = _pad(query, self.query_index), _pad(key, self.key_index)
-        own_score = None if own_score is None else _pad(own_score, self.query_index)  # (padded, H)
+        query, key = _pad(query, self.queries), _pad(key, self.keys)
+        own_score = None if own_score is None else _pad(own_score, self.queries)  # (padded, H)
         weights: list[Tensor] = []
         for chunk in self.chunks:
             b, _, num_queries, num_keys = chunk.hidden.shape
@@ -123,7 +149,7 @@ class RaggedAttention:
         own_value: Float[Tensor, "n H d"] | None,
     ) -> Float[Tensor, "n H d"]:
         """The sums of the values under weights as `weigh` gives them, own places first where they have a value."""
-        value = _pad(value, self.key_index)
+        value = _pad(value, self.keys)
         outputs: list[Tensor] = []
         own_weights: list[Tensor] = []
         for chunk, each in zip(self.chunks, weights, strict=True):
@@ -132,60 +158,47 @@ class RaggedAttention:
                 own_weights.append(each[..., 0].transpose(1, 2).flatten(0, 1))
                 each = each[..., 1:]
             outputs.append((each @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
-        attended = _unpad(torch.cat(outputs), self.query_index)
+        attended = _unpad(torch.cat(outputs), self.queries)
         if own_value is None:
             return attended
-        return attended + _unpad(torch.cat(own_weights), self.query_index)[..., None] * own_value
-
-
-PAD = -1
+        return attended + _unpad(torch.cat(own_weights), self.queries)[..., None] * own_value
 
 
 class _Pad(torch.autograd.Function):
-    """Rows to padded rows, zeros where the index is `PAD`. Every row goes to one place at most, so none are summed."""
+    """Rows to padded rows. What stands where there is no row is never seen, or cut off again: its gradient is zero."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.count = len(rows)
-        return _spread(rows, index)
+    def forward(ctx: Any, rows: Tensor, padding: _Padding) -> Tensor:
+        ctx.padding = padding
+        return rows.index_select(0, padding.source)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _collect(gradients[0], ctx.saved_tensors[0], ctx.count), None
+        padding = cast(_Padding, ctx.padding)
+        rows = gradients[0].index_select(0, padding.place)
+        return (rows.index_fill_(0, padding.left, 0) if len(padding.left) else rows), None
 
 
 class _Unpad(torch.autograd.Function):
-    """The way back from `_Pad`: padded rows to rows."""
+    """The way back from `_Pad`, where no row is left: padded rows to rows."""
 
     @staticmethod
-    def forward(ctx: Any, padded: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        return _collect(padded, index, int((index != PAD).sum()))
+    def forward(ctx: Any, padded: Tensor, padding: _Padding) -> Tensor:
+        ctx.padding, ctx.shape = padding, padded.shape
+        return padded.index_select(0, padding.place)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _spread(gradients[0], ctx.saved_tensors[0]), None
+        padded = gradients[0].new_zeros(ctx.shape)
+        return padded.index_copy_(0, cast(_Padding, ctx.padding).place, gradients[0]), None
 
 
-def _pad(rows: Tensor, index: Int64[Tensor, " P"] | None) -> Tensor:
-    return rows if index is None else cast(Tensor, _Pad.apply(rows, index))
+def _pad(rows: Tensor, padding: _Padding | None) -> Tensor:
+    return rows if padding is None else cast(Tensor, _Pad.apply(rows, padding))
 
 
-def _unpad(padded: Tensor, index: Int64[Tensor, " P"] | None) -> Tensor:
-    return padded if index is None else cast(Tensor, _Unpad.apply(padded, index))
-
-
-def _spread(rows: Tensor, index: Tensor) -> Tensor:
-    real = torch.nonzero(index != PAD).squeeze(1)
-    padded = rows.new_zeros((len(index), *rows.shape[1:]))
-    return padded.index_copy_(0, real, rows.index_select(0, index[real]))
-
-
-def _collect(padded: Tensor, index: Tensor, count: int) -> Tensor:
-    real = torch.nonzero(index != PAD).squeeze(1)
-    rows = padded.new_zeros((count, *padded.shape[1:]))
-    return rows.index_copy_(0, index[real], padded.index_select(0, real))
+def _unpad(padded: Tensor, padding: _Padding | None) -> Tensor:
+    return padded if padding is None else cast(Tensor, _Unpad.apply(padded, padding))
 
 
 def _split(padded: Float[Tensor, "P H d"], count: int, length: int) -> Float[Tensor, "b H L d"]:
