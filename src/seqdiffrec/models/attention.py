@@ -43,10 +43,10 @@ class _Padding:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """b sequences of like length, padded to Q queries and K keys each, as stretches of all padded queries and keys."""
+    """b sequences of like length, padded to Q queries and K keys each."""
 
-    queries: slice
-    keys: slice
+    num_queries: int  # of all b, b Q
+    num_keys: int  # b K
     distance: Tensor  # int64 (b, 1, Q, K): how many places a key stands before its query
     hidden: Tensor  # bool (b, 1, Q, K): keys that a query must not see
 
@@ -67,14 +67,14 @@ class RaggedAttention:
         self.chunks: list[_Chunk] = []
         self.queries: _Padding | None = None
         self.keys: _Padding | None = None
-        lengths, num_keys = offsets.diff(), int(offsets[-1])
-        is_small = not torch.is_grad_enabled() and len(places) * num_keys <= AT_A_STROKE
+        lengths, self.num_keys = offsets.diff(), int(offsets[-1])
+        is_small = not torch.is_grad_enabled() and len(places) * self.num_keys <= AT_A_STROKE
         if len(offsets) == 2 or is_small:  # all queries against all keys, without padding
-            key_rows = torch.repeat_interleave(lengths, output_size=num_keys)
-            slots = torch.arange(num_keys, device=places.device) - offsets[key_rows]
+            key_rows = torch.repeat_interleave(lengths, output_size=self.num_keys)
+            slots = torch.arange(self.num_keys, device=places.device) - offsets[key_rows]
             distance = places[:, None] - slots
             hidden = (distance <= 0) | (rows[:, None] != key_rows)
-            self.chunks = [_Chunk(slice(len(places)), slice(num_keys), distance[None, None], hidden[None, None])]
+            self.chunks = [_Chunk(len(places), self.num_keys, distance[None, None], hidden[None, None])]
             return
         queries = torch.bincount(rows, minlength=len(lengths))
         by_row = torch.argsort(rows, stable=True)
@@ -89,13 +89,11 @@ class RaggedAttention:
             key_slot, is_key = _padded(lengths[members], real)
             key = offsets[members, None] + key_slot  # (b, K)
             distance = (places[query][:, :, None] - key_slot[:, None, :])[:, None]
-            self.chunks.append(
-                _Chunk(_after(query_index, query.numel()), _after(key_index, key.numel()), distance, distance <= 0)
-            )
+            self.chunks.append(_Chunk(query.numel(), key.numel(), distance, distance <= 0))
             query_index.append(torch.where(is_query, query, PAD).flatten())
             key_index.append(torch.where(is_key, key, PAD).flatten())
         self.queries = _Padding.of(torch.cat(query_index), len(rows))
-        self.keys = _Padding.of(torch.cat(key_index), num_keys)
+        self.keys = _Padding.of(torch.cat(key_index), self.num_keys)
 
     def __call__(
         self,
@@ -108,6 +106,7 @@ class RaggedAttention:
     ) -> Float[Tensor, "n H d"]:
         """Attend; ``own`` is the key and value of the query's own place, seen by that query alone.
 
+        Keys and values may have more rows than there are places to see; nobody sees those at the end.
         slopes: what each head takes off a key's score for each place that it stands before its query.
         """
         query = query * query.shape[-1] ** -0.5
@@ -127,18 +126,18 @@ class RaggedAttention:
 
         Where there is an ``own_score``, of each query with its own place, its weight stands first.
         """
-        query, key = _pad(query, self.queries), _pad(key, self.keys)
-        own_score = None if own_score is None else _pad(own_score, self.queries)  # (padded, H)
+        queries, keys = self._of_queries(query), self._of_keys(key)
+        own_scores = None if own_score is None else self._of_queries(own_score[..., None])
         weights: list[Tensor] = []
-        for chunk in self.chunks:
+        for number, chunk in enumerate(self.chunks):
             b, _, num_queries, num_keys = chunk.hidden.shape
             # (b, H, Q, d) @ (b, H, d, K) -> (b, H, Q, K)
-            scores = _split(query[chunk.queries], b, num_queries) @ _split(key[chunk.keys], b, num_keys).mT
+            scores = _split(queries[number], b, num_queries) @ _split(keys[number], b, num_keys).mT
             if slopes is not None:
                 scores = scores - slopes.to(scores.dtype)[:, None, None] * chunk.distance
             scores = scores.masked_fill(chunk.hidden, float("-inf"))
-            if own_score is not None:
-                scores = torch.cat([_split(own_score[chunk.queries, :, None], b, num_queries), scores], dim=-1)
+            if own_scores is not None:
+                scores = torch.cat([_split(own_scores[number], b, num_queries), scores], dim=-1)
             weights.append(dropout(scores.softmax(-1), dropout_rate))
         return weights
 
@@ -149,34 +148,50 @@ class RaggedAttention:
         own_value: Float[Tensor, "n H d"] | None,
     ) -> Float[Tensor, "n H d"]:
         """The sums of the values under weights as `weigh` gives them, own places first where they have a value."""
-        value = _pad(value, self.keys)
         outputs: list[Tensor] = []
         own_weights: list[Tensor] = []
-        for chunk, each in zip(self.chunks, weights, strict=True):
+        for chunk, each, values in zip(self.chunks, weights, self._of_keys(value), strict=True):
             b, _, _, num_keys = chunk.hidden.shape
             if own_value is not None:
-                own_weights.append(each[..., 0].transpose(1, 2).flatten(0, 1))
-                each = each[..., 1:]
-            outputs.append((each @ _split(value[chunk.keys], b, num_keys)).transpose(1, 2).flatten(0, 1))
+                own, each = cast(tuple[Tensor, Tensor], each.split([1, num_keys], -1))
+                own_weights.append(own.transpose(1, 2).flatten(0, 1))
+            outputs.append((each @ _split(values, b, num_keys)).transpose(1, 2).flatten(0, 1))
         attended = _unpad(torch.cat(outputs), self.queries)
         if own_value is None:
             return attended
-        return attended + _unpad(torch.cat(own_weights), self.queries)[..., None] * own_value
+        return attended + _unpad(torch.cat(own_weights), self.queries) * own_value
+
+    # Split, not sliced one by one: each slice has a gradient as long as the whole.
+    def _of_queries(self, x: Float[Tensor, "n H d"]) -> list[Tensor]:
+        """Each chunk's part of what queries have, padded."""
+        x = x if self.queries is None else cast(Tensor, _Pad.apply(x, self.queries))
+        return list(cast(tuple[Tensor, ...], x.split([chunk.num_queries for chunk in self.chunks])))
+
+    def _of_keys(self, x: Float[Tensor, "m H d"]) -> list[Tensor]:
+        """Each chunk's part of what keys have, padded."""
+        x = x[: self.num_keys] if self.keys is None else cast(Tensor, _Pad.apply(x, self.keys))
+        return list(cast(tuple[Tensor, ...], x.split([chunk.num_keys for chunk in self.chunks])))
 
 
 class _Pad(torch.autograd.Function):
-    """Rows to padded rows. What stands where there is no row is never seen, or cut off again: its gradient is zero."""
+    """The first n rows to padded rows.
+
+    What stands where there is no row is never seen, or cut off again: its gradient is zero.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, padding: _Padding) -> Tensor:
-        ctx.padding = padding
+        ctx.padding, ctx.shape = padding, rows.shape
         return rows.index_select(0, padding.source)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        padding = cast(_Padding, ctx.padding)
-        rows = gradients[0].index_select(0, padding.place)
-        return (rows.index_fill_(0, padding.left, 0) if len(padding.left) else rows), None
+        padding, rows = cast(_Padding, ctx.padding), gradients[0].new_empty(ctx.shape)
+        known = rows[: len(padding.place)]
+        torch.index_select(gradients[0], 0, padding.place, out=known)
+        known.index_fill_(0, padding.left, 0)
+        rows[len(known) :] = 0
+        return rows, None
 
 
 class _Unpad(torch.autograd.Function):
@@ -193,22 +208,12 @@ class _Unpad(torch.autograd.Function):
         return padded.index_copy_(0, cast(_Padding, ctx.padding).place, gradients[0]), None
 
 
-def _pad(rows: Tensor, padding: _Padding | None) -> Tensor:
-    return rows if padding is None else cast(Tensor, _Pad.apply(rows, padding))
-
-
 def _unpad(padded: Tensor, padding: _Padding | None) -> Tensor:
     return padded if padding is None else cast(Tensor, _Unpad.apply(padded, padding))
 
 
 def _split(padded: Float[Tensor, "P H d"], count: int, length: int) -> Float[Tensor, "b H L d"]:
     return padded.view(count, length, *padded.shape[1:]).transpose(1, 2)
-
-
-def _after(parts: list[Tensor], count: int) -> slice:
-    """The stretch that ``count`` more entries will take behind those of ``parts``."""
-    start = sum(len(part) for part in parts)
-    return slice(start, start + count)
 
 
 def _whole(members: Int64[Tensor, " b"]) -> tuple[Int64[Tensor, " b8"], Tensor]:

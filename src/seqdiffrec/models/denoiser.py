@@ -6,6 +6,7 @@ their noised representations and diffusion steps to the predicted clean ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -167,7 +168,7 @@ class _SharedHistory:
         self.rows, self.places = batch.locate_tokens()
         # One look-up for both: each costs a pass over the whole table in the backward pass.
         embedded = table.embed(torch.cat([batch.tokens, batch.targets]))
-        self.clean, self.h0 = embedded[: len(self.rows)], embedded[len(self.rows) :]
+        self.clean, self.h0 = cast(tuple[Tensor, Tensor], embedded.split([len(self.rows), len(batch.targets)]))
         self.clean = of.add_position(self.clean, self.places, batch.lengths[self.rows])
         self.memories: list[Memory] | None = None
         self.state: Tensor | None = None
@@ -199,5 +200,5 @@ class _SharedHistory:
             batch.offsets,
             torch.cat([newest, targets]),
         )
-        self.state = states[: len(newest)]
-        return states[len(newest) :]
+        self.state, predicted = cast(tuple[Tensor, Tensor], states.split([len(newest), len(targets)]))
+        return predicted

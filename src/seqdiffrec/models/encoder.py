@@ -6,7 +6,7 @@ the output projection and the feed-forward part.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self, cast
 
 import torch
@@ -25,7 +25,10 @@ ROWS = 32
 
 @dataclass(frozen=True)
 class Memory:
-    """What a layer keeps of places that are attended to: what went in, (m, D), and its keys and values, (m, H, d)."""
+    """What a layer keeps of places that are attended to: what went in, (m, D), and its keys and values, (m, H, d).
+
+    Keys and values may have further rows, which nobody attends to.
+    """
 
     x: Tensor
     key: Tensor
@@ -114,14 +117,14 @@ class Encoder(nn.Module):
         x, length = self._enter(x), int(offsets[-1])
         attention = RaggedAttention(rows, places, offsets)
         history: list[Memory] = []
-        for layer in self._layers()[:-1]:
+        for number, layer in enumerate(self._layers(), start=1):
             own = layer.remember(x)
             history.append(own[:length])
-            x = layer(x, history[-1], attention, own=own)
-        own = self._layers()[-1].remember(x)
-        history.append(own[:length])
-        attention = RaggedAttention(rows[read], places[read], offsets)
-        x = self._layers()[-1](x[read], history[-1], attention, own=own[read])
+            # Whole keys and values: slices would each have a gradient as long as the whole.
+            memory = replace(own, x=own.x[:length])
+            if number == len(self.layers) and not _is_all(read, len(x)):
+                x, own, attention = x[read], own[read], RaggedAttention(rows[read], places[read], offsets)
+            x = layer(x, memory, attention, own=own)
         return self.output_norm(x), history
 
     def attend_to_history(
@@ -192,6 +195,11 @@ class EncoderLayer(nn.Module):
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.narrow(self.activation(self.wide(x)))
+
+
+def _is_all(read: Int64[Tensor, " R"], count: int) -> bool:
+    """Whether these are all places, in order."""
+    return len(read) == count and bool((read == torch.arange(count, device=read.device)).all())
 
 
 def whole(function: Callable[[Tensor], Tensor], x: Float[Tensor, "n D"]) -> Tensor:
