@@ -7,7 +7,7 @@ the output projection and the feed-forward part.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Self, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from seqdiffrec.models.attention import RaggedAttention, dropout
 from seqdiffrec.models.base import ModelConfig
 from seqdiffrec.models.frequency import FrequencyFilter
+from seqdiffrec.models.packed import Activation, PackedLinear
 
 # Rows of a linear layer's input are made up to whole multiples of this.
 ROWS = 32
@@ -55,7 +56,7 @@ class EncoderConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     feed_forward_factor: Annotated[int, Field(ge=1, le=64)] = 4
-    activation: Literal["gelu", "relu"] = "gelu"
+    activation: Activation = "gelu"
     norm_first: bool = False
     input_norm: bool = True
     input_dropout: bool = True
@@ -151,13 +152,13 @@ class EncoderLayer(nn.Module):
         size, wide = config.hidden_size, config.hidden_size * config.feed_forward_factor
         self.num_heads, self.rate, self.norm_first = config.num_heads, config.dropout, config.norm_first
         self.attention_rate = config.dropout if config.attention_dropout is None else config.attention_dropout
-        self.query = nn.Linear(size, size)
-        self.key_value = nn.Linear(size, 2 * size)
-        self.output = nn.Linear(size, size)
+        self.query = PackedLinear(size, size)
+        self.key_value = PackedLinear(size, 2 * size)
+        self.output = PackedLinear(size, size)
         self.attention_norm = nn.LayerNorm(size)
-        self.wide, self.narrow = nn.Linear(size, wide), nn.Linear(wide, size)
+        self.wide, self.narrow = PackedLinear(size, wide), PackedLinear(wide, size)
         self.feed_forward_norm = nn.LayerNorm(size)
-        self.activation = F.gelu if config.activation == "gelu" else F.relu
+        self.activation: Activation = config.activation
         # ALiBi's slopes: 2^(-8 h / H) of head h = 1..H, learned as logarithms, so that they stay positive.
         exponents = -8 * torch.arange(1, config.num_heads + 1) / config.num_heads
         self.log_slopes = nn.Parameter(exponents * math.log(2)) if config.linear_bias else None
@@ -194,7 +195,7 @@ class EncoderLayer(nn.Module):
         return self.attention_norm(x) if self.norm_first else x
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.activation(self.wide(x)))
+        return self.narrow(self.wide(x, self.activation))
 
 
 def _is_all(read: Int64[Tensor, " R"], count: int) -> bool:

@@ -5,9 +5,14 @@ the arithmetic: docs/adr/0017. These operators are what torch itself puts in the
 are frozen.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Literal["gelu", "relu"]
 
 # A laid out weight is a copy. A larger one is left as it is: the copy costs more memory than the time is worth.
 LARGEST_BYTES = 2**30
@@ -30,8 +35,51 @@ class PackedWeight:
     def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
         """``h W^T``, without a gradient."""
         if self.is_copy or (self._by_onednn and len(h) == 1):  # as it lies it is right for a single row alone
-            return torch.ops.mkldnn._linear_pointwise(h.contiguous(), self._weight, None, "none", [], "")
+            return self._product(h, None, None)
         return (self._weight @ h.t()).t()  # nearly twice as fast this way round
+
+    def linear(self, x: Float[Tensor, "n D"], bias: Tensor, activation: Activation | None) -> Float[Tensor, "n V"]:
+        """``activation(x W^T + bias)`` in one pass; needs a copy."""
+        assert self.is_copy
+        return self._product(x, bias, activation)
+
+    def _product(self, x: Tensor, bias: Tensor | None, activation: Activation | None) -> Tensor:
+        # The last "none" is of GELU: as it is defined, not by tanh.
+        return torch.ops.mkldnn._linear_pointwise(
+            x.contiguous(), self._weight, bias, activation or "none", [], "none" if activation else ""
+        )
+
+    def __deepcopy__(self, memo: object) -> "PackedWeight":
+        """Itself: it never changes, and oneDNN's layout cannot be copied."""
+        return self
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer, with an activation if there is one, that keeps its weight laid out between two changes of it.
+
+    Only for what has no gradient; in training, and where the weight may change unseen, it is torch's own.
+    """
+
+    _kept: tuple[tuple[int, int], PackedWeight] | None = None
+
+    def forward(self, input: Float[Tensor, "*n D"], activation: Activation | None = None) -> Float[Tensor, "*n E"]:
+        """``activation(input W^T + b)``."""
+        packed = self._packed(input)
+        if packed is not None:
+            return packed.linear(input, self.bias, activation)
+        out = super().forward(input)
+        return out if activation is None else {"gelu": F.gelu, "relu": F.relu}[activation](out)
+
+    def _packed(self, x: Tensor) -> PackedWeight | None:
+        is_frozen = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+        if not is_frozen or x.dtype != torch.float32 or x.dim() != 2 or self.weight.is_inference():
+            return None
+        if torch.compiler.is_compiling():  # a graph has products of its own
+            return None
+        state = (self.weight.data_ptr(), self.weight._version)
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, PackedWeight(self.weight.detach())
+        return self._kept[1] if self._kept[1].is_copy else None
 
 
 def _multiplies(dtype: torch.dtype) -> bool:
