@@ -67,7 +67,8 @@ class Catalogue:
 
     def _mean(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice) -> Float32[Tensor, "r V1"]:
         scores = self.product(h.flatten(0, 1)).float().view(*h.shape[:2], -1)
-        return self._complete(scores, added, rows).softmax(-1).mean(0)
+        softmax = self._complete(scores, added, rows).softmax(-1)
+        return softmax[0] if len(softmax) == 1 else softmax.mean(0)
 
     def _top(self, h: Float[Tensor, "S r D"], added: Added | None, rows: slice, k: int, barred: Barred) -> Top:
         wanted = CANDIDATES_EACH * k + CANDIDATES_MORE
