@@ -1,15 +1,18 @@
 """SASRec (Kang and McAuley 2018) over the same encoder as DiffRec; by default with a softmax over the whole catalogue.
 
 ``loss = bce`` is the published loss, ``loss = gbce`` that of gSASRec (Petrov and Macdonald 2023), whose network is
-SASRec's. The published network has ``num_heads = 1``, ``norm_first``, ``activation = relu``,
-``feed_forward_factor = 1`` and no ``input_norm``; the defaults are those of DiffRec's encoder.
+SASRec's. The published network has ``num_heads = 1``, ``activation = relu`` and ``feed_forward_factor = 1``. By the
+paper's equations it is ``norm_first`` without ``input_norm``: what a part gives is added to the states before the norm.
+In the authors' code it is added to the normed states, which is a norm on the input and one after each part: the
+defaults, and the recipes' choice. It learns the binary loss far better (docs/models.md).
 
 What then still differs from the paper or the authors' code (kang205/SASRec, asash/gSASRec-pytorch):
 
 - Positions count from the first visible item; in the code the newest item always stands at the last position.
-- Attention has an output projection, which neither has. As in the paper, keys and values are of the normed states, and
-  what attention gives is added to the states before the norm; in the code both are the other way round, and the items'
-  embeddings are multiplied at the input by the root of their size.
+- Attention has an output projection, which neither has; Glorot's weights in it, and in what makes values of normed
+  states, would drown the newest item's own embedding at first, so recipes begin with smaller ones. Keys and values are
+  of the normed states, as in the paper; in the code of those before the norm, where the items' embeddings are
+  multiplied at the input by the root of their size.
 - An epoch trains every target; in the code it trains the last ``maxlen`` of each user.
 - A sequence longer than a window is drawn negatives for from what the window does not hold; the code knows all of it.
 - Adam's second rate is 0.999, in SASRec's code 0.98.
