@@ -49,6 +49,20 @@ def test_a_changed_weight_is_laid_out_anew(layer):
         torch.testing.assert_close(layer(x).double(), by_hand(layer, x, None), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("in_training", [True, False])
+def test_a_step_of_training_is_seen(layer, in_training):
+    """The fused Adam does not count up a weight's version."""
+    x, optimizer = torch.randn(2, 48), torch.optim.Adam(layer.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = layer.eval()(x)
+    layer.train(in_training)(x).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = layer.eval()(x)
+    assert (after - before).abs().max() > 1
+    torch.testing.assert_close(after.double(), by_hand(layer, x, None), rtol=1e-5, atol=1e-5)
+
+
 def test_what_may_change_unseen_is_not_kept():
     with torch.inference_mode():
         layer, x = PackedLinear(8, 8), torch.randn(2, 8)

@@ -5,7 +5,7 @@ the arithmetic: docs/adr/0017. These operators are what torch itself puts in the
 are frozen.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -57,18 +57,26 @@ class PackedWeight:
 class PackedLinear(nn.Linear):
     """A linear layer, with an activation if there is one, that keeps its weight laid out between two changes of it.
 
-    Only for what has no gradient; in training, and where the weight may change unseen, it is torch's own.
+    Only for what has no gradient; in training, and where the weight may change unseen, it is torch's own. A step of
+    training lets go of what was kept: torch's fused Adam changes weights without counting it as a change.
     """
 
     _kept: tuple[tuple[int, int], PackedWeight] | None = None
 
     def forward(self, input: Float[Tensor, "*n D"], activation: Activation | None = None) -> Float[Tensor, "*n E"]:
         """``activation(input W^T + b)``."""
+        if torch.is_grad_enabled():
+            self._kept = None
         packed = self._packed(input)
         if packed is not None:
             return packed.linear(input, self.bias, activation)
         out = super().forward(input)
         return out if activation is None else {"gelu": F.gelu, "relu": F.relu}[activation](out)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; training changes the weights."""
+        self._kept = None if mode else self._kept
+        return super().train(mode)
 
     def _packed(self, x: Tensor) -> PackedWeight | None:
         is_frozen = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
