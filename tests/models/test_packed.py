@@ -20,7 +20,7 @@ def by_hand(layer: PackedLinear, x: torch.Tensor, activation: str | None) -> tor
 @pytest.fixture
 def layer() -> PackedLinear:
     torch.manual_seed(0)
-    return PackedLinear(48, 40)
+    return PackedLinear(48, 40).eval()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -63,9 +63,16 @@ def test_a_step_of_training_is_seen(layer, in_training):
     torch.testing.assert_close(after.double(), by_hand(layer, x, None), rtol=1e-5, atol=1e-5)
 
 
+def test_in_training_nothing_is_kept_even_without_a_gradient(layer):
+    """As where one side of a game is asked while the other learns."""
+    with torch.no_grad():
+        layer.train()(torch.randn(2, 48))
+    assert layer._kept is None
+
+
 def test_what_may_change_unseen_is_not_kept():
     with torch.inference_mode():
-        layer, x = PackedLinear(8, 8), torch.randn(2, 8)
+        layer, x = PackedLinear(8, 8).eval(), torch.randn(2, 8)
         layer(x)
         assert layer._kept is None
         layer.weight.zero_()

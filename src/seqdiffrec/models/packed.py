@@ -79,10 +79,10 @@ class PackedLinear(nn.Linear):
         return super().train(mode)
 
     def _packed(self, x: Tensor) -> PackedWeight | None:
-        is_frozen = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
-        if not is_frozen or x.dtype != torch.float32 or x.dim() != 2 or self.weight.is_inference():
+        is_learning = self.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+        if is_learning or self.weight.is_inference() or torch.compiler.is_compiling():
             return None
-        if torch.compiler.is_compiling():  # a graph has products of its own
+        if x.dtype != torch.float32 or x.dim() != 2:
             return None
         state = (self.weight.data_ptr(), self.weight._version)
         if self._kept is None or self._kept[0] != state:
