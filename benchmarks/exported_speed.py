@@ -1,9 +1,9 @@
 """Milliseconds of one request of a model, by torch and by its exported file: the top 10 after a history of 49 items.
 
 Each has a process of its own. They take turns after every twenty requests and a pause: ONNX Runtime's threads go on
-spinning for a while after the last one, on the cores of the other. The model is DiffRec
-as the recipes `plus` have it, untrained; of more than half a million items it scores by the plain product, since a file
-of two float32 tables would be larger than ONNX allows. torch is the reference.
+spinning for a while after the last one, on the cores of the other. The model is DiffRec as the recipes `plus` have it,
+untrained; of more than half a million items it scores by the plain product, since a file of two float32 tables would be
+larger than ONNX allows. torch is the reference.
 """
 
 import argparse

@@ -7,9 +7,9 @@ import onnxruntime
 import torch
 
 from benchmarks.protocol import Channel, Pace
-from benchmarks.request_worker import Server, group_items
-from benchmarks.workload import make_model
+from benchmarks.request_worker import Server, made
 from seqdiffrec.inference.export import compared, left_padded, traced
+from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.padded import padded
 
 MODULE = "benchmarks.exported_worker"
@@ -19,7 +19,7 @@ COMPARED = 100
 class ExportedServer(Server):
     """As `Server`, by the exported file of its model; the first rows of its noise are so many seeds."""
 
-    def __init__(self, model: Any, length: int, top: int):
+    def __init__(self, model: SequenceModel, length: int, top: int):
         super().__init__(model, length, top)
         self.network = padded(model, top, filter_viewed=True)
         assert self.network.noise is not None
@@ -44,9 +44,7 @@ def main() -> None:
     """Answer until the benchmark has had enough."""
     channel = Channel.open()
     spec = channel.spec
-    model = make_model(spec["model"], spec["num_items"], spec["size"], **spec["settings"]).eval()
-    group_items(model)
-    server = ExportedServer(model, spec["size"]["max_length"] - 1, spec["top"])
+    server = ExportedServer(made(spec), spec["size"]["max_length"] - 1, spec["top"])
     Pace(channel, {}, {"request": server.request, "compare": server.compare}).begin()
 
 

@@ -62,6 +62,14 @@ class Server:
         return Sequences(items, starts, starts + self.length)
 
 
+def made(spec: dict[str, Any]) -> TableModel:
+    """The untrained model of a worker's specification."""
+    model = make_model(spec["model"], spec["num_items"], spec["size"], **spec["settings"]).eval()
+    assert isinstance(model, TableModel)
+    group_items(model)
+    return model
+
+
 @torch.no_grad()
 def group_items(model: TableModel) -> None:
     """Give the items of a group a common part."""
@@ -76,9 +84,7 @@ def main() -> None:
     """Answer until the benchmark has had enough."""
     channel = Channel.open()
     spec = channel.spec
-    model = make_model(spec["model"], spec["num_items"], spec["size"], **spec["settings"]).eval()
-    assert isinstance(model, TableModel)
-    group_items(model)
+    model = made(spec)
     server = Server(model.to(pick_device("auto")), spec["size"]["max_length"] - 1, spec["top"])
     Pace(channel, {}, {"request": server.request, "index": server.index}).begin()
 

@@ -4,7 +4,7 @@
 SASRec's. The published network has ``num_heads = 1``, ``activation = relu`` and ``feed_forward_factor = 1``. By the
 paper's equations it is ``norm_first`` without ``input_norm``: what a part gives is added to the states before the norm.
 In the authors' code it is added to the normed states, which is a norm on the input and one after each part: the
-defaults, and the recipes' choice. It learns the binary loss far better (docs/models.md).
+defaults, and the recipes' choice. With it the binary loss reached more (docs/models.md).
 
 What then still differs from the paper or the authors' code (kang205/SASRec, asash/gSASRec-pytorch):
 
