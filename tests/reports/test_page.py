@@ -288,3 +288,43 @@ def test_a_broken_record_and_a_missing_matplotlib(full, monkeypatch):
     full.add("deep", 0, {}).write_text("{")
     with pytest.raises(DataError, match=r"deep-seed0\.json is not valid JSON"):
         build(full)
+
+
+@pytest.fixture
+def beside(project):
+    """A study without a default: its first lines are about the paper's columns."""
+    text = project.study.read_text().replace('controls = ["sasrec", "deep"]', "")
+    project.study.write_text(text.replace('"default"', '"plus"'))
+    # HR@5, HR@10, HR@20 are .06, .12, .24 and NDCG .03, .06, .12: HR@5 and NDCG@5 below .0629 and .0447 of the paper.
+    project.add("plus", 0, make_record(0.070, 0.060))
+    return project
+
+
+def test_the_first_lines_say_which_cells_of_the_paper_are_reached(beside):
+    beside.add("deep", 0, make_record(0.020, 0.010))
+    head = head_of(beside)
+    assert "**Amazon Beauty.** At or above DiffRec's column of the paper: the default in 4 of 6 cells," in head
+    assert "deeper in 0 of 6 cells. Recorded: 0 of the nine systems." in head
+    assert "Amazon Toys" not in head, "which has no record"
+
+
+def test_the_first_lines_name_the_best_opponent_and_who_is_below_the_paper(beside):
+    # HR@5 .027 under .0371, HR@10 .054 under .0592 and NDCG@5 .0135 under .0233; NDCG@10 .0270 is within 5 % of .0284.
+    beside.add("sasrec", 0, make_record(0.030, 0.027, model="sasrec"))
+    head = head_of(beside)
+    assert "The best of all others by validation is SASRec, NDCG@10 .0270 in the test; the default has .0600." in head
+    assert "Recorded: 1 of the nine systems. Rows more than 5 % below their system's column in a cell: SASRec" in head
+    assert "SASRec (3 of 6, at most −42.1 %). Among them, the best of its system by validation: SASRec." in head
+    # A better row of the same system: the first is still told, but no longer the system's best.
+    beside.add("deep", 0, make_record(0.040, 0.070, model="sasrec"))
+    assert "SASRec (3 of 6, at most −42.1 %). Among them, the best of its system by validation: none." in head_of(
+        beside
+    )
+
+
+def test_the_first_lines_tell_the_comparison_over_users(beside):
+    beside.add("sasrec", 0, make_record(0.030, 0.050, model="sasrec"))
+    beside.add_ranks("plus", 0, [1, 1, 1, 1])
+    beside.add_ranks("sasrec", 0, [20, 20, 20, 20])
+    # All of one row's targets are first, none of the other's among ten: NDCG@10 is 1 and 0.
+    assert "is SASRec; the default beside it: +1.0000 in test NDCG@10, p = .0001 over users, 1 seed." in head_of(beside)

@@ -1,6 +1,7 @@
 """What became of a study's rows: the records of each row on one dataset, and how far rows stand apart."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,11 @@ from seqdiffrec.data.storage import read_json
 from seqdiffrec.evaluation.significance import mean_and_spread, pooled_spread
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
+from seqdiffrec.reports.paper import METRICS, table2
 from seqdiffrec.reports.record import read_record
 from seqdiffrec.reports.study import InferenceRow, Row, Study
 
+_TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
 _NEEDED = ("settings", "corpus", "machine", "revision", "training_seconds", "seeds_averaged", "validation", "test")
 
 
@@ -67,6 +70,21 @@ def model_name(record: dict[str, Any]) -> str:
     return shown + (f", {attention.replace('_', ' ')}" if attention else "")
 
 
+def title_of(dataset: str) -> str:
+    """The name of a dataset to read."""
+    return _TITLES.get(dataset, dataset)
+
+
+def trained_outcomes(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Those of rows that were trained and have figures."""
+    return [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
+
+
+def validated(outcome: Outcome) -> float:
+    """The mean over seeds of what epochs and rows are chosen by."""
+    return mean_and_spread(outcome.values(VALIDATION))[0]
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far one row stands above another, in percent of the other.
@@ -92,6 +110,25 @@ def signed(value: float, digits: int = 1) -> str:
     """A number with its sign; 0 has none, also where it is only rounded to it."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def number(value: float) -> str:
+    """A metric with four digits, and no 0 before the point."""
+    return f"{value:.4f}".removeprefix("0")
+
+
+def signed_number(value: float) -> str:
+    """A difference between metrics, as `number`, with its sign."""
+    return signed(value, 4).replace("0.", ".", 1)
+
+
+def against_paper(outcome: Outcome, dataset: str) -> list[float]:
+    """By how many percent the mean of each of the paper's metrics stands above its column; empty where it has none."""
+    paper = table2(outcome.kind()[0], dataset)
+    if paper is None:
+        return []
+    means = {metric: mean_and_spread(outcome.values(Measure("test", "seen_kept", metric)))[0] for metric in METRICS}
+    return [100 * (means[metric] / paper[metric] - 1) for metric in METRICS]
 
 
 def difference(outcome: Outcome, other: Outcome, measure: Measure, everything: list[Outcome]) -> Difference | None:

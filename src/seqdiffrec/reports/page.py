@@ -8,12 +8,12 @@ from typing import Any
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
 from seqdiffrec.data.words import counted
-from seqdiffrec.reports.outcomes import TEST, Outcome, difference, load_outcomes, model_name, signed
+from seqdiffrec.reports.outcomes import Outcome, load_outcomes, model_name, title_of
+from seqdiffrec.reports.pairs import compare_pairs
 from seqdiffrec.reports.plots import Plot, draw, make_plots
-from seqdiffrec.reports.study import DEFAULT, Row, Study, read_study
+from seqdiffrec.reports.study import DEFAULT, Study, read_study
 from seqdiffrec.reports.tables import Link, inference_table, links_from, main_table, pairs_table, paper_table
-
-_TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
+from seqdiffrec.reports.verdict import verdict
 
 _READING = """\
 ## How to read the tables
@@ -89,13 +89,14 @@ def _compose(study: Study, study_path: Path, results: Path, out: Path) -> tuple[
     """The page's text and the plots that it shows."""
     link = links_from(out)
     outcomes = {dataset: load_outcomes(study, results, dataset) for dataset in study.datasets}
+    pairs = {dataset: compare_pairs(found) for dataset, found in outcomes.items()}
     plots = {dataset: make_plots(found, dataset) for dataset, found in outcomes.items()}
     lines = [
         f"<!-- Made from the records of this study by: seqdiffrec report {study_path.name}. Do not edit. -->",
         "",
         f"# {study.title}",
         "",
-        *_verdict(study, outcomes),
+        *verdict(study, outcomes, pairs),
         *_setting(study, study_path, outcomes, link),
         "",
         *_READING.splitlines(),
@@ -105,46 +106,13 @@ def _compose(study: Study, study_path: Path, results: Path, out: Path) -> tuple[
         for plot in plots[dataset]:
             lines += ["", f"![{plot.alt}]({study.name}/{plot.name}.svg)"]
         lines += _part("Inference settings", _INFERENCE, inference_table(found, link))
-        lines += _part("Pairwise tests over users", _PAIRS, pairs_table(found, link))
+        lines += _part("Pairwise tests over users", _PAIRS, pairs_table(pairs[dataset], link))
         lines += _part("Beside the paper", _PAPER, paper_table(found, dataset, link))
     return "\n".join(lines) + "\n", [plot for found in plots.values() for plot in found]
 
 
-def title_of(dataset: str) -> str:
-    """The name of a dataset to read."""
-    return _TITLES.get(dataset, dataset)
-
-
 def _part(title: str, text: str, table: list[str]) -> list[str]:
     return ["", f"### {title}", "", *text.splitlines(), "", *table] if table else []
-
-
-def _verdict(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
-    """Whether a control does as well as the default, by test NDCG@10, all items ranked; nothing without controls."""
-    said: dict[str, dict[str, list[str]]] = {"**Above the default": {}, "**As good as the default": {}, "Below it": {}}
-    above, as_good, below = said.values()
-    spread_known = True
-    for dataset, found in outcomes.items():
-        trained = [outcome for outcome in found if isinstance(outcome.row, Row)]
-        default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
-        for outcome in trained:
-            if default is not None and outcome.row.name in study.controls:
-                apart = difference(outcome, default, TEST, trained)
-                if apart is not None:
-                    place = as_good if not apart.is_clear else above if apart.percent > 0 else below
-                    figure = f"{title_of(dataset)} {signed(apart.percent)} %"
-                    place.setdefault(outcome.row.title, []).append(figure)
-                    spread_known = spread_known and apart.noise is not None
-    parts: list[str] = []
-    for kind, rows in said.items():
-        listed = "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items())
-        parts += [f"{kind}: {listed}.{'**' if kind.startswith('**') else ''}"] if rows else []
-    if not parts:
-        return []
-    parts.append("In percent of the default's test NDCG@10, all items ranked.")
-    if not spread_known:
-        parts.append("No row has two seeds yet: the spread is unknown, and none of this is certain.")
-    return [*textwrap.wrap(" ".join(parts), 120, break_long_words=False, break_on_hyphens=False), ""]
 
 
 def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]], link: Link) -> list[str]:

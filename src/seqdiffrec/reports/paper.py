@@ -4,7 +4,7 @@ CUTOFFS = (5, 10, 20)
 METRICS = tuple(f"{name}@{k}" for name in ("HR", "NDCG") for k in CUTOFFS)
 
 # The columns as printed, and a row for each of `METRICS`.
-_MODELS = ("gru4rec", "sasrec", "bert4rec", "stosa", "acvae", "vsan", "mfgan", "cl4srec", "duorec", "diffrec")
+SYSTEMS = ("gru4rec", "sasrec", "bert4rec", "stosa", "acvae", "vsan", "mfgan", "cl4srec", "duorec", "diffrec")
 _FIGURES = {
     "beauty": (
         (0.0206, 0.0371, 0.0370, 0.0460, 0.0438, 0.0475, 0.0382, 0.0396, 0.0541, 0.0629),
@@ -35,7 +35,7 @@ _FIGURES = {
 
 def table2(model: str, dataset: str) -> dict[str, float] | None:
     """The paper's HR and NDCG at 5, 10 and 20, by the names of `METRICS`; None for what it does not have."""
-    if model not in _MODELS or dataset not in _FIGURES:
+    if model not in SYSTEMS or dataset not in _FIGURES:
         return None
-    column = _MODELS.index(model)
+    column = SYSTEMS.index(model)
     return {metric: row[column] for metric, row in zip(METRICS, _FIGURES[dataset], strict=True)}

@@ -4,10 +4,21 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from seqdiffrec.evaluation.significance import mean_and_spread, paired_bootstrap, paired_ranks
-from seqdiffrec.reports.outcomes import TEST, VALIDATION, Measure, Outcome, difference, signed
+from seqdiffrec.evaluation.significance import mean_and_spread
+from seqdiffrec.reports.outcomes import (
+    TEST,
+    VALIDATION,
+    Measure,
+    Outcome,
+    against_paper,
+    difference,
+    number,
+    signed,
+    signed_number,
+    trained_outcomes,
+    validated,
+)
+from seqdiffrec.reports.pairs import Pair
 from seqdiffrec.reports.paper import METRICS, table2
 from seqdiffrec.reports.study import DEFAULT, InferenceRow, Row
 
@@ -121,39 +132,21 @@ def _paired(outcome: Outcome, base: Outcome) -> str:
     return f"{signed(mean)} %" + (f" ± {spread:.1f} %" if spread is not None else "")
 
 
-def pairs_table(outcomes: Sequence[Outcome], link: Link) -> list[str]:
-    """Each row that has ranks, over users, against the default, SASRec and the best without diffusion by validation.
-
-    Empty where no two rows have ranks.
-    """
-    ranked = [outcome for outcome in outcomes if outcome.ranks]
-    opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
-    opponents += [outcome for outcome in ranked if outcome.kind()[0] == "sasrec"][:1]
-    others = [outcome for outcome in ranked if outcome.kind()[0] != "diffrec"]
-    opponents += sorted(others, key=_validated)[-1:]
-    rows: list[list[str]] = []
-    done: set[frozenset[str]] = set()
-    for outcome in ranked:
-        for other in opponents:
-            seeds = [seed for seed in outcome.ranks if seed in other.ranks]
-            pair = frozenset((outcome.row.name, other.row.name))
-            if len(pair) == 2 and pair not in done and seeds:
-                done.add(pair)
-                rows.append(_pair(outcome, other, seeds, link))
-    return _table(["row", "against", "difference in test NDCG@10", "95 % interval", "p", "ranks by seed"], rows)
+def pairs_table(pairs: Sequence[Pair], link: Link) -> list[str]:
+    """A row for each comparison over users."""
+    head = ["row", "against", "difference in test NDCG@10", "95 % interval", "p", "ranks by seed"]
+    return _table(head, [_pair_row(pair, link) for pair in pairs])
 
 
-def _pair(outcome: Outcome, other: Outcome, seeds: list[int], link: Link) -> list[str]:
-    ranks = [paired_ranks(outcome.ranks[seed], other.ranks[seed]) for seed in seeds]
-    ours, theirs = (np.stack([pair[place] for pair in ranks]) for place in (0, 1))
-    found = paired_bootstrap(ours, theirs, "NDCG", 10)
+def _pair_row(pair: Pair, link: Link) -> list[str]:
+    found = pair.comparison
     return [
-        _plain(outcome.row.title),
-        _plain(other.row.title),
-        _signed_number(found.difference),
-        f"{_signed_number(found.low)} to {_signed_number(found.high)}",
-        _number(found.p_value),
-        " ".join(f"[{seed}]({link(outcome.ranks[seed])})" for seed in seeds),
+        _plain(pair.outcome.row.title),
+        _plain(pair.other.row.title),
+        signed_number(found.difference),
+        f"{signed_number(found.low)} to {signed_number(found.high)}",
+        number(found.p_value),
+        " ".join(f"[{seed}]({link(pair.outcome.ranks[seed])})" for seed in pair.seeds),
     ]
 
 
@@ -162,11 +155,11 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
 
     Empty where the paper has none of them.
     """
-    trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
+    trained = trained_outcomes(outcomes)
     best: dict[tuple[str, str], Outcome] = {}
     for outcome in trained:
         kind = outcome.kind()
-        if kind not in best or _validated(outcome) > _validated(best[kind]):
+        if kind not in best or validated(outcome) > validated(best[kind]):
             best[kind] = outcome
     rows: list[list[str]] = []
     for outcome in trained:
@@ -177,21 +170,15 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
         paper = table2(model, dataset)
         if paper is None:
             continue
-        ours = {metric: Measure("test", "seen_kept", metric) for metric in METRICS}
-        means = {metric: mean_and_spread(outcome.values(ours[metric]))[0] for metric in METRICS}
-        off = [f"{signed(100 * (means[metric] / paper[metric] - 1))} %" for metric in METRICS]
+        off = [f"{signed(percent)} %" for percent in against_paper(outcome, dataset)]
         size = next(iter(outcome.records.values()))["settings"]["model_settings"].get("hidden_size")
-        figures = [_figure(outcome, ours[metric]) for metric in METRICS]
+        figures = [_figure(outcome, Measure("test", "seen_kept", metric)) for metric in METRICS]
         rows += [
             [f"{_plain(outcome.row.title)} ({shown}, d {size})", *figures, _records(outcome, link)],
-            [f"{shown.partition(',')[0]} in the paper", *(_number(paper[metric]) for metric in METRICS), ""],
+            [f"{shown.partition(',')[0]} in the paper", *(number(paper[metric]) for metric in METRICS), ""],
             ["difference", *off, ""],
         ]
     return _table(["", *METRICS, "records by seed"], rows)
-
-
-def _validated(outcome: Outcome) -> float:
-    return mean_and_spread(outcome.values(VALIDATION))[0]
 
 
 def _only(outcome: Outcome, seeds: list[int]) -> Outcome:
@@ -209,15 +196,7 @@ def _against(outcome: Outcome, default: Outcome | None, measure: Measure, traine
 def _figure(outcome: Outcome, measure: Measure) -> str:
     """Mean ± standard deviation over the recorded seeds."""
     mean, spread = mean_and_spread(outcome.values(measure))
-    return _number(mean) + (f" ± {_number(spread)}" if spread is not None else "")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}".removeprefix("0")
-
-
-def _signed_number(value: float) -> str:
-    return signed(value, 4).replace("0.", ".", 1)
+    return number(mean) + (f" ± {number(spread)}" if spread is not None else "")
 
 
 def _records(outcome: Outcome, link: Link) -> str:

@@ -1,0 +1,49 @@
+"""Which rows of a study are compared user by user, and what comes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqdiffrec.evaluation.significance import Comparison, paired_bootstrap, paired_ranks
+from seqdiffrec.reports.outcomes import Outcome, validated
+from seqdiffrec.reports.study import DEFAULT
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two rows over the same users, by test NDCG@10, all items ranked.
+
+    seeds: those whose ranks both rows have; each user's figure is the mean over them.
+    """
+
+    outcome: Outcome
+    other: Outcome
+    seeds: tuple[int, ...]
+    comparison: Comparison
+
+
+def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
+    """Each row that has ranks against the default, SASRec and the best without diffusion by validation.
+
+    Empty where no two rows have ranks of the same seed.
+    """
+    ranked = [outcome for outcome in outcomes if outcome.ranks]
+    opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
+    opponents += [outcome for outcome in ranked if outcome.kind()[0] == "sasrec"][:1]
+    others = [outcome for outcome in ranked if outcome.kind()[0] != "diffrec"]
+    opponents += sorted(others, key=validated)[-1:]
+    pairs: dict[frozenset[str], Pair] = {}
+    for outcome in ranked:
+        for other in opponents:
+            seeds = tuple(seed for seed in outcome.ranks if seed in other.ranks)
+            names = frozenset((outcome.row.name, other.row.name))
+            if len(names) == 2 and names not in pairs and seeds:
+                pairs[names] = Pair(outcome, other, seeds, _compare(outcome, other, seeds))
+    return list(pairs.values())
+
+
+def _compare(outcome: Outcome, other: Outcome, seeds: tuple[int, ...]) -> Comparison:
+    ranks = [paired_ranks(outcome.ranks[seed], other.ranks[seed]) for seed in seeds]
+    ours, theirs = (np.stack([pair[place] for pair in ranks]) for place in (0, 1))
+    return paired_bootstrap(ours, theirs, "NDCG", 10)
