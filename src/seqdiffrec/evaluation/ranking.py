@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqdiffrec.allocator import keep_freed_memory
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.data.split import Cases
 from seqdiffrec.data.storage import cannot_write, write_file
@@ -140,6 +141,7 @@ def rank_targets(
         block_size = cases_at_once(num_items)
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, not {block_size}")
+    keep_freed_memory()
     num_cases = len(cases)
     kept = np.empty(num_cases, np.int64)
     removed = np.empty(num_cases, np.int64)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
+from seqdiffrec.allocator import keep_freed_memory
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.evaluation.temperature import calibrated
 from seqdiffrec.models import SequenceModel
@@ -55,6 +56,8 @@ def top_items(
 
     A row has fewer than k items where fewer are left. Ties go to the smaller index.
     """
+    if len(histories) > BLOCK:
+        keep_freed_memory()
     found = Lists([], [], [])
     for start in range(0, len(histories), BLOCK):
         block = histories.select(slice(start, start + BLOCK))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqdiffrec.allocator import keep_freed_memory
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
 from seqdiffrec.data.errors import DataError
 from seqdiffrec.data.split import Split
@@ -25,7 +26,6 @@ from seqdiffrec.models import Loss, SequenceModel
 from seqdiffrec.models.device import pick_device, use_bfloat16
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder, all_finite
-from seqdiffrec.training.memory import keep_freed_memory
 from seqdiffrec.training.optimization import MovingAverage, clip_gradients, learning_rate, make_optimizer
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
