@@ -1,4 +1,4 @@
-"""How many operations a training step needs, counted from the shapes of its batch.
+"""How many operations a training step or a ranking needs, counted from the shapes of its batch.
 
 The count, in floating-point operations (a multiply and an add are two), for one forward pass:
 
@@ -36,26 +36,36 @@ class Work:
 
 
 def training_flop(work: Work, config: EncoderConfig, num_items: int) -> int:
-    """Floating-point operations of one training step: three forward passes of the count above."""
+    """Floating-point operations of one training step: three forward passes."""
+    return 3 * forward_flop(work, config, num_items)
+
+
+def forward_flop(work: Work, config: EncoderConfig, num_items: int) -> int:
+    """Floating-point operations of one forward pass, by the count above; a ranking is no more than that."""
     d, inner = config.hidden_size, config.num_layers - 1
     whole = 2 * (4 + 2 * config.feed_forward_factor) * d**2
     key_value = 4 * d**2
     places = inner * work.places * whole + work.read * whole + (work.places - work.read) * key_value
     attention = 4 * d * (inner * work.pairs + work.read_pairs)
-    return 3 * (places + attention + work.targets * 2 * d * num_items)
+    return places + attention + work.targets * 2 * d * num_items
 
 
-def work_of(model: SequenceModel, batch: RaggedBatch) -> Work:
-    """What a batch puts through SASRec, or through DiffRec with only the target noised."""
+def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
+    """What a batch puts through SASRec, or through DiffRec with only the target noised; each target so many times.
+
+    A shared history goes through once for all draws; with the printed attention all places see the noised target.
+    """
     history, targets = len(batch.tokens), len(batch.targets)
     seen = int(batch.places.sum())  # items that the targets see, their own place not counted
     causal = int((batch.locate_tokens()[1] + 1).sum())
     if isinstance(model, SASRec):  # the place of the item before a target is the one that is read
         return Work(targets, history, targets, causal, seen)
     assert isinstance(model, DiffRec) and model.config.noised_items == 1
+    targets, seen = draws * targets, draws * seen
     if model.shares_history:
         return Work(targets, history + targets, targets, causal + seen + targets, seen + targets)
-    return Work(targets, history + targets, targets, int(((batch.lengths + 1) ** 2).sum()), seen + targets)
+    pairs = draws * int(((batch.lengths + 1) ** 2).sum())
+    return Work(targets, draws * history + targets, targets, pairs, seen + targets)
 
 
 def padded_work(rows: int, length: int) -> Work:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.operations import padded_work, training_flop, work_of
+from benchmarks.operations import forward_flop, padded_work, training_flop, work_of
 from benchmarks.padded_sasrec import PaddedSASRec, padded
 from benchmarks.process import finish
 from benchmarks.protocol import Channel, Log, Pace
 from benchmarks.workload import Workload, make_model
-from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches
+from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches, history_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.data.split import Cases, Split
 from seqdiffrec.evaluation import rank_targets
@@ -66,14 +66,16 @@ class OwnSystem:
     def rank(
         self, part: str = "validation", seeds: int = 1, cases: int | None = None, list_ranks: bool = True
     ) -> dict[str, Any]:
-        """Rank the targets of a part of the split, or of its first cases."""
+        """Rank the targets of a part of the split, or of its first cases; with the operations that it takes."""
         chosen = first(self.split.test if part == "test" else self.split.validation, cases)
         ranks = rank_targets(
             lambda histories: self.model.predict_histories(histories, seeds), chosen, self.model.num_items
         )
         finish()
         self.model.train()
-        return {"cases": len(chosen)} | ({"ranks": ranks.seen_kept.tolist()} if list_ranks else {})
+        batch = history_batch(chosen.histories, self.model.max_length)
+        flop = forward_flop(work_of(self.model, batch, self.model.num_draws(seeds)), self.size, self.model.num_items)
+        return {"cases": len(chosen), "flop": flop} | ({"ranks": ranks.seen_kept.tolist()} if list_ranks else {})
 
 
 def first(cases: Cases, count: int | None) -> Cases:

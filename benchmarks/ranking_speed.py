@@ -1,7 +1,8 @@
 """Seconds of a full-ranking test, with 1 and with 10 noise draws, on untrained models of the paper's size.
 
 The test sets of Beauty and, where the data root has it, ML-1M. What training teaches does not change the time. Each
-system has a process of its own; they take turns. SASRec draws no noise and is the reference.
+system has a process of its own; they take turns. SASRec draws no noise and is the reference. Operations are counted
+(`benchmarks.operations`); all products are float32.
 """
 
 import argparse
@@ -12,11 +13,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.machine import matmul_rate
 from benchmarks.own_worker import MODULE
 from benchmarks.pairs import Spread, add_rounds, ratios, take_turns
 from benchmarks.training_speed import common_spec
 from benchmarks.workers import Worker, kept
 from benchmarks.workload import SYSTEMS, Workload, load
+from seqdiffrec.models.device import pick_device
 
 SEEDS = (1, 10)
 REFERENCE = "SASRec"
@@ -43,11 +46,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     names = options.datasets or (DATASETS if options.data_root else DATASETS[:1])
     loads = {name: load(options.data_root, name) for name in names}
     rows: dict[str, Any] = {}
+    device = pick_device("auto")
+    rate = matmul_rate(device)
     for name, load_ in loads.items():
         rows |= {f"{name}, {label}": row for label, row in run_on(load_, options).items()}
+    rate = (rate + matmul_rate(device)) / 2
+    for row in rows.values():
+        row["share_of_matmul_rate"] = round(1e12 * row["tflop"] / row["seconds"]["median"] / rate, 3)
     settings = {**options.size, "cases": options.cases or "all", "block_size": 256, "rounds": options.rounds}
     data = "; ".join(load_.source for load_ in loads.values())
-    return {"data": data, "settings": settings, "reference": REFERENCE, "rows": rows}
+    record = {"data": data, "settings": settings, "reference": REFERENCE}
+    return record | {"matmul_gflop_per_second": round(rate / 1e9, 1), "rows": rows}
 
 
 def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
@@ -70,6 +79,7 @@ def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
                 "seconds": vars(Spread.of([lap.seconds for lap in own])),
                 "cases_per_second": vars(Spread.of([lap.rate for lap in own])),
                 "times_reference": vars(against[name]),
+                "tflop": float(f"{workers[name].told['flop'] / 1e12:.4g}"),
                 "peak_memory_mib": round(workers[name].told["peak"] / 2**20),
             }
             for name, own in laps.items()

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.operations import padded_work, training_flop, work_of
-from benchmarks.own_worker import OwnSystem, batches
+from benchmarks.operations import forward_flop, padded_work, training_flop, work_of
+from benchmarks.own_worker import OwnSystem, batches, first
 from benchmarks.padded_sasrec import PaddedSASRec, padded
 from benchmarks.pairs import Lap, ratios, take_turns
 from benchmarks.protocol import Log
 from benchmarks.tables import command, shown
 from benchmarks.workload import Workload, generated
-from seqdiffrec.data.batches import RaggedBatch
+from seqdiffrec.data.batches import RaggedBatch, history_batch
 from seqdiffrec.models import DiffRec, DiffRecConfig, SASRec, SASRecConfig
 from seqdiffrec.training import TrainingConfig
 
@@ -38,6 +38,10 @@ def test_operations_of_a_shared_history_by_hand() -> None:
     # 4 items and 3 targets. Items see 1 + 2 + 3 and 1 places, targets 3, 4 and 2; only targets are read at the end.
     forward = (4 + 3) * 256 + 16 * (7 + 9) + 3 * 256 + 4 * 64 + 16 * 9 + 3 * 80
     assert training_flop(work, model.config, NUM_ITEMS) == 3 * forward
+    # Ranked by 5 draws: one pass over the 4 items, 5 targets each, which see 4 and 2 places.
+    asked = work_of(model, batch([3, 1], rows=[0, 1], places=[3, 1]), draws=5)
+    forward = (4 + 10) * 256 + 16 * (7 + 30) + 10 * 256 + 4 * 64 + 16 * 30 + 10 * 80
+    assert forward_flop(asked, model.config, NUM_ITEMS) == forward
 
 
 def test_operations_of_bidirectional_attention_by_hand() -> None:
@@ -46,6 +50,8 @@ def test_operations_of_bidirectional_attention_by_hand() -> None:
     # sequences of 4 and 2 places, targets included
     forward = (4 + 2) * 256 + 16 * (16 + 4) + 2 * 256 + 4 * 64 + 16 * (4 + 2) + 2 * 80
     assert training_flop(work, model.config, NUM_ITEMS) == 3 * forward
+    asked = work_of(model, batch([3, 1], rows=[0, 1], places=[3, 1]), draws=5)
+    assert forward_flop(asked, model.config, NUM_ITEMS) == 5 * forward
 
 
 def test_operations_of_sasrec_and_of_padded_rows_by_hand() -> None:
@@ -149,7 +155,9 @@ def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: 
     assert system.step() == 30  # 3 targets in each of 10 sequences, all in one batch
     answer = system.rank()
     assert answer["cases"] == 10 and all(1 <= rank <= NUM_ITEMS for rank in answer["ranks"])
-    assert system.rank(part="test", seeds=2, cases=4, list_ranks=False) == {"cases": 4}
+    work = work_of(model, history_batch(first(split.test, 4).histories, 6), draws=2)
+    ranked = {"cases": 4, "flop": forward_flop(work, model.config, NUM_ITEMS)}
+    assert system.rank(part="test", seeds=2, cases=4, list_ranks=False) == ranked
     assert model.training
     assert system.step() == 30
     expected = next(batches(split.train, 6, 256, shared=model.shares_history, seed=0))

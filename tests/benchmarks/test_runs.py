@@ -53,7 +53,7 @@ class FakeWorker:
             answer |= {} if "peers" in self.module else {"flop": 10**6 * self.all_targets}
         elif order == "rank":
             # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
-            answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
+            answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10, "flop": 2 * 10**12}
         elif order == "compare":
             answer |= {"overlap": 0.98765}
         elif order == "index":
@@ -264,6 +264,10 @@ def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: 
     assert len(record["rows"]) == 10 and len(FakeWorker.made) == 10
     row = record["rows"]["ml-1m, DiffRec bidirectional, 10 seeds"]
     assert row["peak_memory_mib"] == 3 and row["cases_per_second"]["median"] > 0
+    # 2 TFLOP in the row's seconds, beside what this machine multiplies.
+    rate = 1e9 * record["matmul_gflop_per_second"]
+    assert row["tflop"] == 2
+    assert row["share_of_matmul_rate"] == pytest.approx(2e12 / row["seconds"]["median"] / rate, rel=0.01)
 
 
 def test_preparing_and_checking_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
