@@ -1,6 +1,7 @@
 """Paired bootstrap over users, against scipy and against every resample there is; spread over seeds by hand."""
 
 import itertools
+import math
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from seqdiffrec.evaluation.significance import (
     mean_interval,
     paired_bootstrap,
     paired_ranks,
-    pooled_spread,
+    seed_noise,
 )
 
 
@@ -182,7 +183,29 @@ def test_mean_and_spread_by_hand():
     assert mean_and_spread([1.0, 2.0, 6.0]) == pytest.approx((3.0, 7**0.5))  # (4 + 1 + 9) / 2
 
 
-def test_pooled_spread_by_hand():
-    # (4 + 1 + 9) + (1 + 1) over 2 + 1 degrees of freedom; a single value has none.
-    assert pooled_spread([[1.0, 2.0, 6.0], [4.0, 6.0], [100.0], []]) == pytest.approx((16 / 3) ** 0.5)
-    assert pooled_spread([[1.0], [2.0]]) is None
+def test_noise_of_seeds_by_hand():
+    # Logarithms 0, 0.1 and 0, 0.3: row and seed leave 0.2 to explain, a quarter of it in each cell, with one freedom.
+    found = seed_noise([{0: 1.0, 1: math.exp(0.1)}, {0: 1.0, 1: math.exp(0.3)}])
+    assert found is not None and found.freedom == 1
+    assert found.deviation == pytest.approx(0.1)  # root of 4 * 0.05^2
+    # Student's t of 0.975 with one degree of freedom is 12.7062 in the tables; a difference of two single figures.
+    assert found.half_width(1) == pytest.approx(12.7062 * 0.1 * math.sqrt(2), rel=1e-5)
+    assert found.half_width(4) == pytest.approx(found.half_width(1) / 2)
+
+
+def test_noise_of_seeds_is_what_centring_rows_and_seeds_leaves():
+    rng = np.random.default_rng(0)
+    logs = rng.normal(size=(5, 1)) + rng.normal(size=3) + 0.01 * rng.normal(size=(5, 3))
+    left = logs - logs.mean(0) - logs.mean(1, keepdims=True) + logs.mean()
+    found = seed_noise([dict(enumerate(row)) for row in np.exp(logs).tolist()])
+    assert found is not None and found.freedom == 8  # (5 - 1) (3 - 1)
+    assert found.deviation == pytest.approx(math.sqrt((left**2).sum() / 8))
+    # A row with a single seed tells nothing.
+    more = seed_noise([*(dict(enumerate(row)) for row in np.exp(logs).tolist()), {2: 7.0}])
+    assert more is not None and more.freedom == 8
+    assert more.deviation == pytest.approx(found.deviation)
+
+
+@pytest.mark.parametrize("rows", [[], [{0: 1.0, 1: 2.0}], [{0: 1.0}, {0: 2.0}], [{0: 1.0, 1: 2.0}, {0: 3.0}]])
+def test_noise_of_seeds_needs_two_rows_with_two_seeds(rows):
+    assert seed_noise(rows) is None

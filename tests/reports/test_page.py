@@ -1,14 +1,16 @@
 """A study's page from made-up records, with means, spreads and differences worked out by hand."""
 
+import math
 import re
 
 import pytest
+from matplotlib.figure import Figure
 
 from seqdiffrec.data import DataError
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports.outcomes import Difference, load_outcomes
+from seqdiffrec.reports.outcomes import VALIDATION, Difference, difference, load_outcomes, noise_of
 from seqdiffrec.reports.page import build_page
-from seqdiffrec.reports.plots import draw, make_plots
+from seqdiffrec.reports.plots import _draw_dots, draw, make_plots
 from seqdiffrec.reports.study import read_study
 
 from .conftest import make_record
@@ -43,20 +45,53 @@ def head_of(project) -> str:
     return " ".join(build(project).partition("**Setting.**")[0].split())
 
 
-def test_the_first_line_says_whether_a_control_does_as_well(full):
-    head = head_of(full)
-    # SASRec's .0510 are 65 % above .0310; deep has one seed, .0200, far below by the pooled spread.
-    assert "# What decides **Above the default: SASRec (Amazon Beauty +64.5 %).**" in head
-    assert "Below it: deeper (Amazon Beauty −35.5 %)." in head
-    assert "unknown" not in head
+# Student's t of 0.975 with one degree of freedom, from a table.
+T1 = 12.7062
 
 
-def test_what_the_spread_over_seeds_may_explain_counts_as_good(project):
+@pytest.fixture
+def two(project):
+    """Two rows of two seeds: their logarithms leave 0.002 for neither row nor seed, so a figure is 0.001 off."""
+    project.add_seeds("default", [0.040, 0.041], [0.030, 0.031])
+    project.add_seeds("wide", [0.050, 0.041 * 1.25 * math.exp(0.002)], [0.033, 0.031 * 1.1 * math.exp(0.002)])
+    return project
+
+
+def test_the_first_line_says_where_the_controls_stand(two):
+    two.add("deep", 0, make_record(0.040, 0.0200))
+    two.add("sasrec", 0, make_record(0.060, 0.0450, model="sasrec"))
+    head = head_of(two)
+    # .0450 is 50 % above .0300, both of seed 0: between 1.5 / e^x and 1.5 e^x for x = t 0.001 root 2.
+    low, high = (100 * (1.5 * math.exp(sign * T1 * 0.001 * math.sqrt(2)) - 1) for sign in (-1, 1))
+    assert f"# What decides **Above the default: SASRec (Amazon Beauty +50.0 %, +{low:.1f} to +{high:.1f}).**" in head
+    assert "Below it: deeper (Amazon Beauty −33.3 %, −34.5 to −32.1)." in head
+
+
+def test_what_seeds_may_explain_is_not_told_apart(two):
+    two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
+    head = head_of(two)
+    expected = "**Not told apart from the default: SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5).** In percent"
+    assert f"# What decides {expected}" in head
+
+
+def test_a_control_is_not_judged_where_nothing_says_how_far_seeds_move(project):
     project.add_seeds("default", [0.040], [0.0400])
-    project.add_seeds("sasrec", [0.040], [0.0399], model="sasrec")
+    project.add_seeds("sasrec", [0.040], [0.0080], model="sasrec")
     head = head_of(project)
-    assert "# What decides **As good as the default: SASRec (Amazon Beauty −0.3 %).** In percent" in head
-    assert "No row has two seeds yet: the spread is unknown" in head
+    assert "# What decides Not judged, since nothing says yet how far seeds move a figure: SASRec" in head
+    assert "SASRec (Amazon Beauty −80.0 %)." in head and "**" not in head.partition("decides")[2]
+
+
+def test_a_control_that_diverged_is_named(two):
+    two.add("deep", 0, EMPTY)
+    assert "Diverged: deeper (Amazon Beauty)." in head_of(two)
+
+
+def test_the_test_over_users_stands_beside_a_control(two):
+    two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
+    two.add_ranks("default", 0, [1, 1, 50, 50] * 25)
+    two.add_ranks("sasrec", 0, [1, 1, 50, 50] * 25)
+    assert "SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5, p = 1.0000).**" in head_of(two)
 
 
 def test_no_first_line_without_controls_or_their_records(project):
@@ -87,48 +122,60 @@ def test_figures_are_means_and_spreads_over_the_recorded_seeds(full):
     assert list(rows)[1:4] == ["**The default**", "the default", "**Size**"]
 
 
-def test_differences_and_what_counts_as_none(full):
-    rows = rows_of(build(full), "## Amazon Beauty")
+def test_differences_are_of_the_seeds_that_both_rows_have(two):
+    two.add("deep", 1, make_record(0.0451, 0.0310))
+    two.study.write_text(two.study.read_text().replace("seeds = [0]\n", "seeds = [1]\n"))
+    rows = rows_of(build(two), "## Amazon Beauty")
     head = rows["row"]
     validation, test = head.index("validation against default"), head.index("test against default")
-    # wide: .044 / .041 is +7.3 %; the spread is sqrt((.001² + .00283²) / 2) = .00212, and twice that 10 % of .041.
-    assert rows[r"wider \| d 128"][validation] == "+7.3 % (no difference)"
-    # sasrec: both spreads are .001, twice is 4.9 %, the difference is 48.8 %.
-    assert rows["SASRec"][validation] == "+48.8 %"
-    # deep has one seed. Pooled over the rows with more: (2e-6 + 8e-6 + 2e-6) / (2 + 1 + 2) = 2.4e-6, root .00155.
-    # Twice is .0031; on validation it is .0028 off the default, and -35.5 % on test.
-    assert rows["deeper"][validation] == "+6.8 % (no difference)"
-    assert rows["deeper"][test] == "−35.5 %"
-    assert "twice the standard deviation" in build(full)
+    # .0451 / .0410 is +10.0 %, all within seed 1: against the default's mean it would be +11.4 %. One seed: x is 1.8 %.
+    assert rows["deeper"][validation] == "**+10.0 % (+8.0 to +12.0)**"
+    assert rows["deeper"][test] == "0.0 % (−1.8 to +1.8)"
+    # Two seeds: +25.1 %, and x = t 0.001 is 1.3 %.
+    assert rows[r"wider \| d 128"][validation] == "**+25.1 % (+23.5 to +26.7)**"
 
 
-def test_a_single_seed_has_no_spread(project):
+def test_what_learned_next_to_nothing_does_not_widen_the_others(two):
+    before = rows_of(build(two), "## Amazon Beauty")[r"wider \| d 128"]
+    two.add_seeds("sasrec", [0.001, 0.004], [0.001, 0.004], model="sasrec")
+    assert rows_of(build(two), "## Amazon Beauty")[r"wider \| d 128"] == before
+
+
+def test_without_two_rows_of_two_seeds_the_spread_is_unknown(project):
     project.add("default", 0, make_record(0.04, 0.03))
     project.add("deep", 0, make_record(0.05, 0.03))
     rows = rows_of(build(project), "## Amazon Beauty")
-    assert rows["deeper"][2] == "+25.0 % (one seed, spread unknown)"
-    assert rows["deeper"][5] == "0.0 % (one seed, spread unknown)"
+    assert rows["deeper"][2] == "+25.0 % (spread unknown)"
+    assert rows["deeper"][5] == "0.0 % (spread unknown)"
     assert rows["the default"][1] == ".0400"
     assert "(n = 1 of 3)" in rows["the default"][-1]
-    # With .050 and .054 of another row the spread is that of this row alone: .0028, twice 14.1 % of .04.
-    project.add_seeds("wide", [0.050, 0.054], [0.03, 0.03])
+
+
+def test_no_seed_in_common_no_difference(project):
+    project.add("default", 1, make_record(0.04, 0.03))
+    project.add("deep", 0, make_record(0.05, 0.03))
     rows = rows_of(build(project), "## Amazon Beauty")
-    assert (rows["deeper"][2], rows[r"wider \| d 128"][2]) == ("+25.0 %", "+30.0 %")
+    assert (rows["deeper"][2], rows["deeper"][5]) == ("", "")
+
+
+def test_a_study_without_a_default_has_no_columns_against_it(beside):
+    text = build(beside)
+    assert "against default" not in text and "Against default" not in text
+    assert "test NDCG@10, seen removed" in rows_of(text, "## Amazon Beauty")["row"]
 
 
 @pytest.mark.parametrize(
-    ("percent", "noise", "text"),
+    ("percent", "low", "high", "text"),
     [
-        (4.1, 2.0, "+4.1 %"),
-        (3.9, 2.0, "+3.9 % (no difference)"),
-        (-4.1, 2.0, "−4.1 %"),
-        (-3.9, 2.0, "−3.9 % (no difference)"),
-        (-0.04, 2.0, "0.0 % (no difference)"),
-        (4.1, None, "+4.1 % (one seed, spread unknown)"),
+        (4.1, 1.0, 7.2, "**+4.1 % (+1.0 to +7.2)**"),
+        (3.9, -0.5, 8.3, "+3.9 % (−0.5 to +8.3)"),
+        (-4.1, -7.0, -1.2, "**−4.1 % (−7.0 to −1.2)**"),
+        (-0.04, -2.0, 2.0, "0.0 % (−2.0 to +2.0)"),
+        (4.1, None, None, "+4.1 % (spread unknown)"),
     ],
 )
-def test_a_difference_in_words(percent, noise, text):
-    assert str(Difference(percent, noise)) == text
+def test_a_difference_in_words(percent, low, high, text):
+    assert str(Difference(percent, low, high)) == text
 
 
 def test_every_row_links_to_its_records(full):
@@ -157,7 +204,7 @@ def test_the_setting_stands_first(full):
     first = build(full).split("## How to read")[0].replace("\n", " ")
     for part in (
         "Amazon Beauty, 4 users, 100 items, 1,234 actions",
-        "The default is DiffRec, shared history: d 64, 2 layers, T 50, batches of 256 targets, at most 40 epochs.",
+        "The default is DiffRec, shared history: d 64, layers 2, T 50, batches of 256 targets, at most 40 epochs.",
         "All items of the catalogue are ranked, none is sampled; ties count against the model.",
         "Seeds 0, 1, 2.",
         "chosen by validation NDCG@10",
@@ -169,14 +216,14 @@ def test_the_setting_stands_first(full):
 def test_inference_rows_are_paired_seed_by_seed(full):
     for seed, test in enumerate((0.027, 0.031)):
         more = {"inference_of": "default", "ranking_seconds": 10 + seed, "precision": "bfloat16"}
-        full.add("draws-1", seed, make_record(0.04, test) | more)
+        full.add("draws-1", seed, make_record((0.040, 0.041)[seed], test) | more)
     text = build(full)
     rows = rows_of(text, "### Inference settings")
     # -10 % and 0 %: mean -5 %, deviation 10 / sqrt(2) = 7.1 %
     assert rows["one noise draw"][6:8] == ["−5.0 % ± 7.1 %", "10.5"]
     assert rows["one noise draw"][:2] == ["`model.num_seeds=1`", "10"]
     assert list(rows)[1:] == ["**the default**", "one noise draw"]
-    assert "Precision: float32 or bfloat16." in text
+    assert "Precision: float32 or bfloat16." in " ".join(text.split())
 
 
 def test_pairwise_tests_for_rows_with_ranks(full):
@@ -187,11 +234,11 @@ def test_pairwise_tests_for_rows_with_ranks(full):
     rows = re.findall(r"^\| ([^|]+|wider \\\| d 128) \| (.*) \|$", build(full).partition("### Pairwise")[2], re.M)
     cells = {(name, rest.split(" | ")[0]): rest.split(" | ")[1:] for name, rest in rows if "parquet" in rest}
     assert set(cells) == {("the default", "SASRec"), (r"wider \| d 128", "the default"), (r"wider \| d 128", "SASRec")}
-    assert cells["the default", "SASRec"][:3] == [".0000", ".0000 to .0000", "1.0000"]
+    assert cells["the default", "SASRec"][:3] == [".00000", ".00000 to .00000", "1.0000"]
     difference, interval, p, link = cells[r"wider \| d 128", "the default"]
     # 25 of 100 users gain 1: the deviation of the mean is sqrt(.25 * .75 / 100) = .043.
     low, high = (float(bound) for bound in interval.split(" to "))
-    assert (difference, p) == ("+.2500", ".0001")
+    assert (difference, p) == ("+.25000", ".0001")
     assert (low, high) == pytest.approx((0.165, 0.335), abs=0.02)
     assert link == "[0](../../results/what-decides/beauty/wide-seed0-ranks.parquet)"
 
@@ -250,14 +297,30 @@ def test_without_any_record(project):
 
 
 def test_plots_hold_the_records(full):
-    curves, differences, norms = make_plots(load_outcomes(read_study(full.study), full.results, "beauty"), "beauty")
+    found = load_outcomes(read_study(full.study), full.results, "beauty")
+    curves, differences, norms = make_plots(found, "beauty")
     assert list(curves.lines) == ["the default", "wider | d 128", "SASRec"]
     assert curves.lines["the default"][0] == [(1, pytest.approx(0.02)), (2, 0.04), (3, pytest.approx(0.036))]
     assert norms.lines["SASRec"] == [[(1, 1.0), (2, 2.0), (3, 3.0)]] * 3
     assert list(differences.dots) == ["wider | d 128", "deeper", "SASRec"]
-    percent, bar = differences.dots["SASRec"][0]
-    assert (percent, bar) == pytest.approx((100 * (0.061 / 0.041 - 1), 100 * 2 * 0.001 / 0.041))
+    default, sasrec = found[0], next(one for one in found if one.row.name == "sasrec")
+    apart = difference(sasrec, default, VALIDATION, noise_of(VALIDATION, found, default))
+    assert differences.dots["SASRec"][0] == (apart.percent, apart.low, apart.high)
+    assert apart.percent == pytest.approx(100 * (0.061 / 0.041 - 1)) and apart.low < apart.percent < apart.high
     assert "the default" in curves.alt
+
+
+def test_what_is_not_known_has_no_bar(project):
+    project.add("default", 0, make_record(0.04, 0.03))
+    project.add("deep", 0, make_record(0.05, 0.03))
+    plots = make_plots(load_outcomes(read_study(project.study), project.results, "beauty"), "beauty")
+    assert plots[1].dots["deeper"][0] == (pytest.approx(25.0), None, None)
+    axes = Figure().subplots()
+    _draw_dots(axes, {"deeper": [(25.0, 20.0, 32.0), (0.0, None, None)]})
+    (known,), (unknown,) = (container.lines[2] for container in axes.containers)
+    assert known.get_segments()[0][:, 0].tolist() == [20.0, 32.0]
+    assert unknown.get_segments()[0].size == 0
+    draw(plots[1])
 
 
 @pytest.mark.parametrize(
@@ -303,8 +366,8 @@ def beside(project):
 def test_the_first_lines_say_which_cells_of_the_paper_are_reached(beside):
     beside.add("deep", 0, make_record(0.020, 0.010))
     head = head_of(beside)
-    assert "**Amazon Beauty.** At or above DiffRec's column of the paper: the default in 4 of 6 cells," in head
-    assert "deeper in 0 of 6 cells. Recorded: 0 of the nine systems." in head
+    assert "**Amazon Beauty.** At or above DiffRec's column of the paper: the default in 4 of 6 figures," in head
+    assert "deeper in 0 of 6 figures. Recorded: 0 of the nine systems." in head
     assert "Amazon Toys" not in head, "which has no record"
 
 
@@ -313,13 +376,13 @@ def test_the_first_lines_name_the_best_opponent_and_who_is_below_the_paper(besid
     beside.add("sasrec", 0, make_record(0.030, 0.027, model="sasrec"))
     head = head_of(beside)
     assert "The best of all others by validation is SASRec, NDCG@10 .0270 in the test; the default has .0600." in head
-    assert "Recorded: 1 of the nine systems. Rows more than 5 % below their system's column in a cell: SASRec" in head
-    assert "SASRec (3 of 6, at most −42.1 %). Among them, the best of its system by validation: SASRec." in head
-    # A better row of the same system: the first is still told, but no longer the system's best.
+    assert "Rows with a figure more than 5 % below their system's column: SASRec (3 of 6, at most −42.1 %)." in head
+    assert "Of these, rows whose system has no row with a better validation figure: SASRec." in head
+    # A better row of the same system: the first is still told.
     beside.add("deep", 0, make_record(0.040, 0.070, model="sasrec"))
-    assert "SASRec (3 of 6, at most −42.1 %). Among them, the best of its system by validation: none." in head_of(
-        beside
-    )
+    head = head_of(beside)
+    assert "SASRec (3 of 6, at most −42.1 %). Of these, rows whose system has no row with a better" in head
+    assert "validation figure: none." in head
 
 
 def test_the_first_lines_tell_the_comparison_over_users(beside):
@@ -327,4 +390,46 @@ def test_the_first_lines_tell_the_comparison_over_users(beside):
     beside.add_ranks("plus", 0, [1, 1, 1, 1])
     beside.add_ranks("sasrec", 0, [20, 20, 20, 20])
     # All of one row's targets are first, none of the other's among ten: NDCG@10 is 1 and 0.
-    assert "is SASRec; the default beside it: +1.0000 in test NDCG@10, p = .0001 over users, 1 seed." in head_of(beside)
+    assert "is SASRec; the default beside it: +1.00000 in test NDCG@10, p = .0001 over users, 1 seed." in head_of(
+        beside
+    )
+
+
+def test_a_part_of_a_log_is_not_held_against_the_paper(beside):
+    whole = make_record(0.070, 0.060)
+    for data in ({"user_share": 0.1}, {"test_time": "2014-01-01"}, {"split": "part"}):
+        beside.add("plus", 0, whole | {"data": {"dataset": "beauty"} | data})
+        text = build(beside)
+        assert "Beside the paper" not in text and "column of the paper" not in text
+    beside.add("plus", 0, whole | {"data": {"dataset": "beauty", "user_share": 1.0, "split": None}})
+    assert "Beside the paper" in build(beside)
+
+
+def test_an_inference_record_of_other_weights_is_refused(full):
+    of_default = {"inference_of": "default", "ranking_seconds": 10}
+    full.add("draws-1", 1, make_record(0.041, 0.0305) | of_default)
+    build(full)
+    full.add("draws-1", 1, make_record(0.0405, 0.0305) | of_default)  # the curve of another run
+    with pytest.raises(SettingError, match=r"draws-1-seed1\.json was not ranked with the weights of default, seed 1"):
+        build(full)
+
+
+def test_a_note_stands_below_what_came_out(beside):
+    beside.study.write_text(beside.study.read_text().replace("datasets =", 'note = "Tuned alike."\ndatasets =', 1))
+    assert "nine systems." in head_of(beside).partition("Tuned alike.")[0]
+    assert head_of(beside).endswith("Tuned alike.")
+
+
+def test_a_setting_that_differs_between_datasets_is_told_for_each(project):
+    project.add("default", 0, make_record(0.04, 0.03))
+    other = make_record(0.04, 0.03)
+    other["settings"]["training"]["epochs"] = 10
+    project.add("default", 0, other | {"corpus": other["corpus"] | {"name": "toys"}}, dataset="toys")
+    assert "at most 40 or 10 epochs." in " ".join(build(project).split())
+
+
+def test_runs_that_ended_at_their_best_are_counted(project):
+    project.add("default", 0, make_record(0.04, 0.03))  # best at 2 of 3
+    ended = make_record(0.04, 0.03) | {"best_epoch": 3}
+    project.add("default", 1, ended)
+    assert "In 1 of 2 runs of more than one epoch the last epoch is the best." in " ".join(build(project).split())

@@ -249,3 +249,16 @@ def test_an_inference_row_without_its_run_is_refused(again):
 def test_names_and_files(name, source):
     Path("folder").mkdir()
     assert source_of(name) == {source: name}
+
+
+def test_an_inference_record_of_other_weights_is_refused(again):
+    """A run that was made anew leaves what was ranked with the one before it."""
+    study, results = read_study(Path("tiny.toml")), Path("results/tiny/log")
+    before = json.loads((results / "default-seed1.json").read_text())
+    (results / "default-seed1.json").write_text(json.dumps(before | {"curve": before["curve"][:1]}))
+    with pytest.raises(SettingError, match=r"draws-1-seed1\.json was ranked with other weights than those of .*seed1"):
+        make_queue(study, Path("runs"), Path("results"))
+    (results / "default-seed1.json").unlink()
+    Path("runs/tiny/log/default-seed1").rename("elsewhere")
+    with pytest.raises(SettingError, match="which is still to be made: remove it to make it anew"):
+        make_queue(study, Path("runs"), Path("results"))

@@ -63,10 +63,20 @@ def test_with_three_seeds_it_is_three_standard_deviations():
     for seed, hr, ndcg in ((0, 0.5, 0.30), (1, 0.6, 0.31), (7, 0.7, 0.35)):
         set_figures(f"sasrec-seed{seed}", hr, ndcg)
     found, _ = make()
-    assert found.rule == "3 standard deviations over the 3 recorded seeds"
+    assert found.rule == "3 standard deviations over the 3 recorded seeds, or 5% of their mean if more"
     # HR: the deviations from 0.6 are -0.1, 0, 0.1; NDCG: from 0.32 they are -0.02, -0.01, 0.03.
     hr, ndcg = 3 * math.sqrt(0.02 / 2), 3 * math.sqrt(0.0014 / 2)
     assert [one.spread for one in found.comparisons] == pytest.approx([hr, ndcg, hr, ndcg])
+
+
+@pytest.mark.usefixtures("again")
+def test_seeds_that_happen_to_lie_close_together_leave_a_twentieth():
+    shutil.copy(RESULTS / "sasrec-seed0.json", RESULTS / "sasrec-seed7.json")
+    edit("sasrec-seed7", study={"name": "tiny", "row": "sasrec", "seed": 7, "dataset": "log"})
+    for seed in (0, 1, 7):
+        set_figures(f"sasrec-seed{seed}", 0.6, 0.3)
+    found, _ = make()
+    assert [one.spread for one in found.comparisons] == pytest.approx([0.03, 0.015, 0.03, 0.015])
 
 
 @pytest.mark.usefixtures("again")

@@ -136,6 +136,7 @@ def test_a_sweep_that_was_cut_goes_on_and_ends_as_an_uncut_one(again, swept, swe
 def test_changed_settings_are_refused_before_anything_is_trained(again, sweep, untrainable):
     shutil.rmtree(RUNS / "default-seed0")  # to be trained first, were it not for the record of a later one
     (RESULTS / "default-seed0.json").unlink()
+    (RESULTS / "draws-1-seed0.json").unlink()
     path = RESULTS / "sasrec-seed1.json"
     path.write_text(path.read_text().replace('"learning_rate": 0.01', '"learning_rate": 0.5'))
     with pytest.raises(SettingError, match=r"sasrec-seed1\.json was made .*learning_rate = 0.5 there, 0.01 now"):

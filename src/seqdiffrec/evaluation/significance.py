@@ -2,11 +2,11 @@
 
 The bootstrap draws users with replacement, the same ones for both models (Efron and Tibshirani, An Introduction to the
 Bootstrap, 1993; for rankings Sakai, SIGIR 2006). It says whether other users would give the same answer for these
-trained weights. It says nothing about other seeds, for which there is `mean_and_spread`.
+trained weights. It says nothing about other seeds, for which there are `mean_and_spread` and `seed_noise`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from seqdiffrec.data import DataError
 from seqdiffrec.evaluation.metrics import RankArray, check_cutoff
@@ -164,16 +165,49 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def pooled_spread(groups: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation within groups, each weighted by its n - 1; None where no group has two values."""
-    spreads = [(len(values) - 1, spread) for values in groups if (spread := _spread(values)) is not None]
-    if not spreads:
+@dataclass(frozen=True)
+class SeedNoise:
+    """How far figures of one seed are off, when a seed moves all rows of a study alike.
+
+    Attributes:
+        deviation: standard deviation of the natural logarithm of a figure.
+        freedom: its degrees of freedom.
+    """
+
+    deviation: float
+    freedom: int
+
+    def half_width(self, seeds: int) -> float:
+        """Of the 95 % interval, by Student's t, of the difference between two rows' mean logarithms.
+
+        seeds: how many both rows have.
+        """
+        return float(student_t.ppf(0.975, self.freedom)) * self.deviation * math.sqrt(2 / seeds)
+
+
+def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise | None:
+    """What neither the row nor the seed explains of the rows' figures: two-way least squares on their logarithms.
+
+    A seed draws the initial weights and the order of the batches for all rows of a study, so figures of one seed are
+    all high or all low; rows are to be compared within it.
+
+    Args:
+        rows: the figure of each seed, for each row; all above 0.
+
+    Returns:
+        None where nothing is left to estimate it by, as without two rows that have two seeds.
+    """
+    cells = [(row, seed, math.log(value)) for row, of in enumerate(rows) for seed, value in of.items()]
+    seeds = sorted({seed for _, seed, _ in cells})
+    design = np.zeros((len(cells), len(rows) + len(seeds)))
+    for place, (row, seed, _) in enumerate(cells):
+        design[place, row] = design[place, len(rows) + seeds.index(seed)] = 1
+    freedom = len(cells) - (int(np.linalg.matrix_rank(design)) if cells else 0)
+    if freedom < 1:
         return None
-    return math.sqrt(math.fsum(free * spread**2 for free, spread in spreads) / sum(free for free, _ in spreads))
-
-
-def _spread(values: Sequence[float]) -> float | None:
-    return mean_and_spread(values)[1] if values else None
+    logs = np.array([log for _, _, log in cells])
+    residual = logs - design @ np.linalg.lstsq(design, logs, rcond=None)[0]
+    return SeedNoise(math.sqrt(float(residual @ residual) / freedom), freedom)
 
 
 def _gains(ranks: RankArray, metric: Metric, k: int) -> NDArray[np.float64]:

@@ -1,13 +1,13 @@
 """What became of a study's rows: the records of each row on one dataset, and how far rows stand apart."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqdiffrec.data.storage import read_json
-from seqdiffrec.evaluation.significance import mean_and_spread, pooled_spread
+from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread, seed_noise
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.reports.paper import METRICS, table2
@@ -49,9 +49,13 @@ class Outcome:
     ranks: dict[int, Path]
 
     def values(self, measure: Measure) -> list[float]:
+        """The figure of each recorded seed, in their order; as `by_seed`."""
+        return list(self.by_seed(measure).values())
+
+    def by_seed(self, measure: Measure) -> dict[int, float]:
         """The figure of each recorded seed. Raises SettingError where a record has no such figure."""
         try:
-            return [record[measure.part][measure.protocol][measure.metric] for record in self.records.values()]
+            return {seed: one[measure.part][measure.protocol][measure.metric] for seed, one in self.records.items()}
         except (KeyError, TypeError) as error:
             at = " and ".join(str(self.paths[seed]) for seed in self.records)
             raise SettingError(f"{at}: no {measure.metric} of {measure.part}, {measure.protocol}") from error
@@ -87,23 +91,25 @@ def validated(outcome: Outcome) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one row stands above another, in percent of the other.
+    """How far one row stands above another within the seeds that both have, in percent of the other.
 
-    noise: the standard deviation that it is measured by, in percent; None where no row has two seeds.
+    low, high: its 95 % interval over seeds; None where nothing tells how far seeds move a figure.
     """
 
     percent: float
-    noise: float | None
+    low: float | None
+    high: float | None
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is more than the spread over seeds explains; not where that is unknown."""
-        return self.noise is not None and abs(self.percent) >= 2 * self.noise
+        """Whether the interval leaves out 0; not where there is none."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     def __str__(self) -> str:
-        if self.noise is None:
-            return f"{signed(self.percent)} % (one seed, spread unknown)"
-        return f"{signed(self.percent)} %" + ("" if self.is_clear else " (no difference)")
+        if self.low is None or self.high is None:
+            return f"{signed(self.percent)} % (spread unknown)"
+        text = f"{signed(self.percent)} % ({signed(self.low)} to {signed(self.high)})"
+        return f"**{text}**" if self.is_clear else text
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -118,34 +124,50 @@ def number(value: float) -> str:
 
 
 def signed_number(value: float) -> str:
-    """A difference between metrics, as `number`, with its sign."""
-    return signed(value, 4).replace("0.", ".", 1)
+    """A difference between metrics with its sign: five digits, so that the end of an interval is seldom all zeros."""
+    return signed(value, 5).replace("0.", ".", 1)
 
 
 def against_paper(outcome: Outcome, dataset: str) -> list[float]:
-    """By how many percent the mean of each of the paper's metrics stands above its column; empty where it has none."""
+    """By how many percent the mean of each of the paper's metrics stands above its column.
+
+    Empty where the paper has none, or a record is not of the whole log under the paper's split.
+    """
     paper = table2(outcome.kind()[0], dataset)
-    if paper is None:
+    if paper is None or not all(_is_as_in_paper(record.get("data") or {}) for record in outcome.records.values()):
         return []
     means = {metric: mean_and_spread(outcome.values(Measure("test", "seen_kept", metric)))[0] for metric in METRICS}
     return [100 * (means[metric] / paper[metric] - 1) for metric in METRICS]
 
 
-def difference(outcome: Outcome, other: Outcome, measure: Measure, everything: list[Outcome]) -> Difference | None:
-    """How far `outcome` stands above `other`; None where either has no figure, or `other` has 0.
+def _is_as_in_paper(data: dict[str, Any]) -> bool:
+    return data.get("user_share", 1) == 1 and data.get("split") is None and data.get("test_time") is None
 
-    The noise is that of the two rows, the root of their mean variance over seeds, where both have two seeds or more;
-    else that of `everything`, pooled over the rows that have.
+
+def noise_of(measure: Measure, trained: Sequence[Outcome], default: Outcome | None) -> SeedNoise | None:
+    """How far seeds move a figure of this study, by the rows that reach half of the default's mean.
+
+    A row that learned next to nothing moves by far more, in percent, than those that are worth comparing.
     """
-    ours, theirs = outcome.values(measure), other.values(measure)
-    if not ours or not theirs or not any(theirs):
+    if default is None or not default.records:
         return None
-    (mean, spread), (base, base_spread) = mean_and_spread(ours), mean_and_spread(theirs)
-    if spread is not None and base_spread is not None:
-        noise = math.sqrt((spread**2 + base_spread**2) / 2)
-    else:
-        noise = pooled_spread([one.values(measure) for one in everything])
-    return Difference(100 * (mean / base - 1), None if noise is None else 100 * noise / base)
+    enough = mean_and_spread(default.values(measure))[0] / 2
+    figures = [outcome.by_seed(measure) for outcome in trained if outcome.records]
+    return seed_noise([of for of in figures if min(of.values()) > 0 and mean_and_spread([*of.values()])[0] >= enough])
+
+
+def difference(outcome: Outcome, other: Outcome, measure: Measure, noise: SeedNoise | None) -> Difference | None:
+    """How far `outcome` stands above `other`; None where they share no seed that has a figure, or `other` has 0."""
+    ours, theirs = outcome.by_seed(measure), other.by_seed(measure)
+    seeds = ours.keys() & theirs.keys()
+    base = math.fsum(theirs[seed] for seed in seeds)
+    if not base:
+        return None
+    ratio = math.fsum(ours[seed] for seed in seeds) / base
+    if noise is None:
+        return Difference(100 * (ratio - 1), None, None)
+    factor = math.exp(noise.half_width(len(seeds)))
+    return Difference(100 * (ratio - 1), 100 * (ratio / factor - 1), 100 * (ratio * factor - 1))
 
 
 def load_outcomes(study: Study, results: Path, dataset: str) -> list[Outcome]:
@@ -157,6 +179,8 @@ def load_outcomes(study: Study, results: Path, dataset: str) -> list[Outcome]:
     outcomes = [_load(study, results, dataset, row, row.seeds) for row in trained]
     for row in study.inference:
         outcomes += [_load(study, results, dataset, row, of.seeds) for of in trained if of.name == row.of]
+    for outcome in outcomes:
+        _check_same_run(outcome, outcomes)
     seen: dict[str, Path] = {}
     for outcome in outcomes:
         for seed, record in outcome.records.items():
@@ -165,6 +189,19 @@ def load_outcomes(study: Study, results: Path, dataset: str) -> list[Outcome]:
         one, other = list(seen.values())[:2]
         raise SettingError(f"{one} and {other} were not run on the same data: their corpus hashes differ")
     return outcomes
+
+
+def _check_same_run(outcome: Outcome, outcomes: list[Outcome]) -> None:
+    """Raise SettingError where an inference row's figures are of other weights than its base's."""
+    if not isinstance(outcome.row, InferenceRow):
+        return
+    base = next(one for one in outcomes if one.row.name == outcome.row.of)
+    for seed, record in outcome.records.items():
+        if seed not in base.records or record["curve"] != base.records[seed]["curve"]:
+            raise SettingError(
+                f"{outcome.paths[seed]} was not ranked with the weights of {base.row.name}, seed {seed}: its curve is "
+                "another; remove both records to make them anew from one run"
+            )
 
 
 def _load(study: Study, results: Path, dataset: str, row: Row | InferenceRow, seeds: tuple[int, ...]) -> Outcome:

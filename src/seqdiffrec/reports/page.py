@@ -7,7 +7,6 @@ from typing import Any
 
 from seqdiffrec.data import DataError
 from seqdiffrec.data.storage import replace_file
-from seqdiffrec.data.words import counted
 from seqdiffrec.reports.outcomes import Outcome, load_outcomes, model_name, title_of
 from seqdiffrec.reports.pairs import compare_pairs
 from seqdiffrec.reports.plots import Plot, draw, make_plots
@@ -19,13 +18,19 @@ _READING = """\
 ## How to read the tables
 
 - A figure is the mean over the seeds ± their standard deviation (n - 1). Fewer recorded seeds than asked for are
-  said with n. Every row links to the record of each seed, which holds settings, curve, versions and revision.
-- "Against default" is the difference of the mean NDCG@10, all items ranked, in percent of the default's. It is marked
-  "no difference" where it is less than twice the standard deviation over seeds, which is the root of the mean of the
-  two rows' variances; where one of the two has a single seed, it is pooled over the rows of the table with two seeds
-  or more. With three seeds each, twice is p = 0.07 in a t-test. No correction is made for the number of rows: of many
-  that change nothing, some will seem to.
+  said with n. Every row links to the record of each seed, which holds settings, curve, versions and revision."""
+
+_READING_DEFAULT = """\
+- "Against default" is the difference in NDCG@10, all items ranked, in percent of the default's, over the seeds that
+  both rows have: a seed draws the initial weights and the batches of all rows, and moves them all alike. In brackets
+  is from where to where it goes for 95 % over seeds, by Student's t; bold where that leaves out 0. How far a single
+  figure is off is what neither row nor seed explains (two-way least squares on logarithms), taken together over the
+  rows that reach half of the default's figure. No correction is made for the number of rows: of twenty that change
+  nothing, one will seem to."""
+
+_READING_END = """\
 - Every choice is to be made by the validation columns. The test columns are what that choice then gives.
+- Where the setting above names several precisions, machines or revisions, runs of one row may differ in these, too.
 - Minutes are the clock's, of training and validation. Other work ran beside most runs, and some were stopped for a
   while: they are no timing."""
 
@@ -40,7 +45,8 @@ over seeds. Seconds are those of ranking validation and test, on the machine of 
 
 _PAPER = """\
 Test, all items ranked: for each kind of model the row with the best validation NDCG@10 of this study, and the rows
-whose ranks are kept, beside Table 2 of the paper, whose models have d 256 and T 50."""
+whose ranks are kept, beside Table 2 of the paper, whose models have d 256 and T 50. Rows have the size, the epochs and
+the tuning of this study, which may be others than the paper's."""
 
 
 def build_page(study_path: Path, results: Path, out: Path, check: bool = False) -> list[str]:
@@ -77,6 +83,11 @@ def build_page(study_path: Path, results: Path, out: Path, check: bool = False) 
     return [str(file) for file in (*files, page)]
 
 
+def _reading(study: Study) -> str:
+    has_default = study.row(DEFAULT) is not None
+    return "\n".join([_READING, *([_READING_DEFAULT] if has_default else []), _READING_END])
+
+
 def _file(folder: Path, plot: Plot) -> Path:
     return folder / f"{plot.name}.svg"
 
@@ -97,9 +108,10 @@ def _compose(study: Study, study_path: Path, results: Path, out: Path) -> tuple[
         f"# {study.title}",
         "",
         *verdict(study, outcomes, pairs),
+        *([*textwrap.wrap(study.note, 120, break_long_words=False, break_on_hyphens=False), ""] if study.note else []),
         *_setting(study, study_path, outcomes, link),
         "",
-        *_READING.splitlines(),
+        *_reading(study).splitlines(),
     ]
     for dataset, found in outcomes.items():
         lines += ["", f"## {title_of(dataset)}", "", *main_table(found, dataset, link)]
@@ -122,10 +134,7 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
     made = f"Rows and queue: [{study_path.name}]({link(study_path)})."
     if not records:
         return [f"Datasets {', '.join(map(title_of, study.datasets))}; seeds {seeds}. No run is recorded yet. {made}"]
-    default = next(
-        (one for found in outcomes.values() for one in found if one.row.name == DEFAULT and one.records), None
-    )
-    first = next(iter(default.records.values())) if default else records[0]
+    defaults = [one for found in outcomes.values() for one in found if one.row.name == DEFAULT and one.records]
     corpora = [next(iter(_records(found)))["corpus"] for found in outcomes.values() if _records(found)]
     sizes = "; ".join(
         f"{title_of(one['name'])}, {one['users']:,} users, {one['items']:,} items, {one['actions']:,} actions"
@@ -133,11 +142,11 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
     )
     parts = [
         f"**Setting.** {sizes}.",
-        *([_size(first)] if default else []),
-        f"{_split(first)} All items of the catalogue are",
+        *([_size([record for one in defaults for record in one.records.values()])] if defaults else []),
+        f"{_split(records[0])} All items of the catalogue are",
         "ranked, none is sampled; ties count against the model. Seen items are kept in the ranking; where a column",
         f"says so, they are removed. Seeds {seeds}. The epoch is chosen by validation NDCG@10 with seen items kept;",
-        f"test figures are those of that epoch. {_draws(records)} Precision: {_precisions(records)}.",
+        f"test figures are those of that epoch. {_ends(records)} {_draws(records)} Precision: {_precisions(records)}.",
         f"Machine: {_machines(records)}. Code revision: {_revisions(records)}. {made}",
     ]
     return textwrap.wrap(" ".join(parts), 120, break_long_words=False, break_on_hyphens=False)
@@ -152,16 +161,25 @@ def _split(record: dict[str, Any]) -> str:
     return "The test target is the last item of each user, the validation target the one before (leave-one-out)."
 
 
-def _size(record: dict[str, Any]) -> str:
-    model, training = record["settings"]["model_settings"], record["settings"]["training"]
-    layers = "{} layer" if model.get("num_layers") == 1 else "{} layers"
+def _size(defaults: list[dict[str, Any]]) -> str:
+    """Of the default; where it differs between the datasets, in the order of these."""
     parts = [
-        text.format(model[key])
-        for key, text in (("hidden_size", "d {}"), ("num_layers", layers), ("max_length", "T {}"))
-        if key in model
+        text.format(_either(_all(defaults, "settings", "model_settings", key)))
+        for key, text in (("hidden_size", "d {}"), ("num_layers", "layers {}"), ("max_length", "T {}"))
+        if key in defaults[0]["settings"]["model_settings"]
     ]
-    parts += [f"batches of {training['batch_size']} targets", f"at most {counted(training['epochs'], 'epoch')}"]
-    return f"The default is {model_name(record)}: {', '.join(parts)}."
+    parts += [
+        f"batches of {_either(_all(defaults, 'settings', 'training', 'batch_size'))} targets",
+        f"at most {_either(_all(defaults, 'settings', 'training', 'epochs'))} epochs",
+    ]
+    return f"The default is {model_name(defaults[0])}: {', '.join(parts)}."
+
+
+def _ends(records: list[dict[str, Any]]) -> str:
+    """How many runs were still rising when they ended: more epochs would have moved them."""
+    trained = [one for one in records if len(one["curve"]) > 1 and "inference_of" not in one]
+    last = sum(record["best_epoch"] == record["curve"][-1]["epoch"] for record in trained)
+    return f"In {last} of {len(trained)} runs of more than one epoch the last epoch is the best."
 
 
 def _draws(records: list[dict[str, Any]]) -> str:

@@ -7,17 +7,25 @@ fingerprint, which stands in the SVG file, and not of the file's bytes; and aski
 import hashlib
 import io
 import json
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports.outcomes import TEST, VALIDATION, Difference, Outcome, difference
+from seqdiffrec.reports.outcomes import TEST, VALIDATION, Difference, Outcome, difference, noise_of
 from seqdiffrec.reports.record import course
 from seqdiffrec.reports.study import DEFAULT, Row
 
 _MOST_LINES = 8
-_LOOKS = 1  # raised when the drawing changes, so that all plots are drawn again
+_LONGEST = 90  # letters of a row's title
+_LINEAR = 10  # percent up to which differences are drawn in proportion, and by their logarithm beyond
+_LOOKS = 3  # raised when the drawing changes, so that all plots are drawn again
+
+
+Dot = tuple[float, float | None, float | None]
+"""A difference in percent, and the low and the high end of its interval where that is known."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,14 @@ class Plot:
         alt: what it shows, for those who do not see it.
         label: of the axis of values.
         lines: for a plot by epoch: for each row the (epoch, value) of each seed.
-        dots: for a plot of differences: for each row the percents of validation and test, each with twice its noise.
+        dots: for a plot of differences: for each row the percents of validation and test, each with its interval.
     """
 
     name: str
     alt: str
     label: str
     lines: dict[str, list[list[tuple[float, float]]]] | None = None
-    dots: dict[str, list[tuple[float, float] | None]] | None = None
+    dots: dict[str, list[Dot | None]] | None = None
 
     def fingerprint(self) -> str:
         """The SHA-256 of all that the plot shows."""
@@ -62,7 +70,7 @@ def make_plots(outcomes: Sequence[Outcome], dataset: str) -> list[Plot]:
         plots.append(Plot(f"{dataset}-curves", alt, "validation NDCG@10", lines=curves))
     if dots:
         alt = f"NDCG@10 on {dataset} against the default, in percent: {', '.join(dots)}"
-        label = "NDCG@10 against the default, %; bars: twice the spread over seeds"
+        label = "NDCG@10 against the default, % (bars: 95 % over seeds)"
         plots.append(Plot(f"{dataset}-differences", alt, label, dots=dots))
     if any(line for lines in norms.values() for line in lines):
         alt = f"Mean norm of the item embeddings by epoch on {dataset}: {names}"
@@ -77,7 +85,7 @@ def draw(plot: Plot) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SettingError("a study's plots need matplotlib: pip install 'seqdiffrec[plots]'") from error
-    height = 3.6 if plot.dots is None else 1.4 + 0.3 * len(plot.dots)
+    height = 3.2 + 0.25 * len(plot.lines or ()) if plot.dots is None else 1.4 + 0.3 * len(plot.dots)
     with mpl.rc_context({"svg.hashsalt": "seqdiffrec"}):  # the same plot gives the same file
         figure = Figure(figsize=(7.5, height), layout="constrained")
         axes: Any = figure.subplots()
@@ -89,7 +97,7 @@ def draw(plot: Plot) -> bytes:
             _draw_dots(axes, plot.dots)
             axes.set(xlabel=plot.label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+        axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None, "Description": plot.fingerprint()})
     return content.getvalue()
@@ -100,19 +108,27 @@ def _draw_lines(axes: Any, lines: dict[str, list[list[tuple[float, float]]]]) ->
     for place, (title, seeds) in enumerate(lines.items()):
         for number, points in enumerate(seeds):
             epochs, values = [point[0] for point in points], [point[1] for point in points]
-            label = title if number == 0 else "_nolegend_"
+            label = textwrap.shorten(title, _LONGEST, placeholder=" ...") if number == 0 else "_nolegend_"
             axes.plot(epochs, values, color=f"C{place}", linewidth=1, marker=".", markersize=3, label=label)
 
 
-def _draw_dots(axes: Any, dots: dict[str, list[tuple[float, float] | None]]) -> None:
-    """The first row on top; a bar that reaches 0 is no difference."""
+def _draw_dots(axes: Any, dots: dict[str, list[Dot | None]]) -> None:
+    """The first row on top."""
     for part, (label, marker, shift) in enumerate((("validation", "o", -0.14), ("test", "s", 0.14))):
-        there = [(place + shift, row[part]) for place, row in enumerate(dots.values()) if row[part] is not None]
-        places = [place for place, _ in there]
-        values, bars = ([found[index] for _, found in there if found is not None] for index in (0, 1))
-        axes.errorbar(values, places, xerr=bars, fmt=marker, markersize=4, capsize=2, linewidth=1, label=label)
+        there = [(place + shift, *dot) for place, row in enumerate(dots.values()) if (dot := row[part]) is not None]
+        values, places = [value for _, value, _, _ in there], [place for place, _, _, _ in there]
+        # An interval that is not known has no bar, rather than one of length 0: NaN is not drawn.
+        ends = [
+            [math.nan if low is None else value - low for _, value, low, _ in there],
+            [math.nan if high is None else high - value for _, value, _, high in there],
+        ]
+        axes.errorbar(values, places, xerr=ends, fmt=marker, markersize=4, capsize=2, linewidth=1, label=label)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(dots)), list(dots))
+    # Rows that learn next to nothing lie near -90 %; what is worth comparing lies within ten or so.
+    axes.set_xscale("symlog", linthresh=_LINEAR, linscale=2)
+    axes.set_xticks([-100, -30, -10, -5, 0, 5, 10, 30], ["−100", "−30", "−10", "−5", "0", "+5", "+10", "+30"])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(dots)), [textwrap.fill(title, _LONGEST // 2) for title in dots])
     axes.set_ylim(len(dots) - 0.5, -0.5)
 
 
@@ -143,16 +159,17 @@ def _norms(record: dict[str, Any]) -> list[tuple[float, float]]:
     return [(row["epoch"], row["embedding_norm"]) for row in record["curve"] if row.get("embedding_norm") is not None]
 
 
-def _differences(trained: list[Outcome]) -> dict[Outcome, list[tuple[float, float] | None]]:
+def _differences(trained: list[Outcome]) -> dict[Outcome, list[Dot | None]]:
     default = next((one for one in trained if one.row.name == DEFAULT), None)
     if default is None:
         return {}
+    noises = {measure: noise_of(measure, trained, default) for measure in (VALIDATION, TEST)}
     return {
-        one: [_dot(difference(one, default, measure, trained)) for measure in (VALIDATION, TEST)]
+        one: [_dot(difference(one, default, measure, noise)) for measure, noise in noises.items()]
         for one in trained
         if one is not default
     }
 
 
-def _dot(found: Difference | None) -> tuple[float, float] | None:
-    return None if found is None else (found.percent, 2 * (found.noise or 0.0))
+def _dot(found: Difference | None) -> Dot | None:
+    return None if found is None else (found.percent, found.low, found.high)

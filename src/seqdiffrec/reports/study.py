@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
-_STUDY_KEYS = ("title", "datasets", "seeds", "base", "rows", "inference", "controls")
+_STUDY_KEYS = ("title", "note", "datasets", "seeds", "base", "rows", "inference", "controls")
 _ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks")
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
@@ -71,10 +71,12 @@ class Study:
     base: the tables of a recipe, not yet checked as settings; without ``data.dataset`` and ``training.seed``. Empty
         where every row has a recipe of its own.
     controls: names of rows that lack what the study is about; the page begins with whether one does as well.
+    note: what a reader of the page has to know besides, in a few sentences; may be empty.
     """
 
     name: str
     title: str
+    note: str
     base: dict[str, dict[str, Any]]
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -127,7 +129,8 @@ def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
             raise SettingError(f"two rows have the name {row_name!r}; records are named by it, so it must be unique")
     base = _base(values) if "base" in values or any(row.recipe is None for row in rows) else {}
     controls = _controls(values, rows)
-    return Study(name, _one(values, "title", str, ""), base, datasets, seeds, rows, inference, controls)
+    title, note = _one(values, "title", str, ""), _one(values, "note", str, "") if "note" in values else ""
+    return Study(name, title, note, base, datasets, seeds, rows, inference, controls)
 
 
 def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[str, ...]:

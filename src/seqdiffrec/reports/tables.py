@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from seqdiffrec.evaluation.significance import mean_and_spread
+from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread
 from seqdiffrec.reports.outcomes import (
     TEST,
     VALIDATION,
@@ -12,6 +13,7 @@ from seqdiffrec.reports.outcomes import (
     Outcome,
     against_paper,
     difference,
+    noise_of,
     number,
     signed,
     signed_number,
@@ -25,6 +27,7 @@ from seqdiffrec.reports.study import DEFAULT, InferenceRow, Row
 Link = Callable[[Path], str]
 """From a file to how the page links to it."""
 
+_HIT = Measure("test", "seen_kept", "HR@10")
 _REMOVED = (Measure("test", "seen_removed", "HR@10"), Measure("test", "seen_removed", "NDCG@10"))
 
 
@@ -37,15 +40,8 @@ def main_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[st
     """A row for each trained row of the study, under the headings of their groups."""
     trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row)]
     default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
-    head = ["row", "change", "validation NDCG@10", "validation against default", "test HR@10", "test NDCG@10"]
-    head += [
-        "test against default",
-        "test HR@10, seen removed",
-        "test NDCG@10, seen removed",
-        "best epoch",
-        "minutes",
-        "records by seed",
-    ]
+    head = ["row", "change", *(title for title, _ in _columns(trained, default)), "best epoch", "minutes"]
+    head.append("records by seed")
     rows: list[list[str]] = []
     group = None
     for outcome in trained:
@@ -55,28 +51,42 @@ def main_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[st
             rows.append([f"**{_plain(group)}**", *[""] * (len(head) - 1)])
         recipe = outcome.row.recipe_for(dataset)
         linked = [] if recipe is None else [f"[{recipe.name}]({link(recipe)})"]
-        rows.append(_main_row(outcome, linked, default, trained, link))
+        rows.append(_main_row(outcome, linked, _columns(trained, default), link))
     return _table(head, rows)
 
 
-def _main_row(
-    outcome: Outcome, recipe: list[str], default: Outcome | None, trained: list[Outcome], link: Link
-) -> list[str]:
+Column = tuple[str, Callable[[Outcome], str]]
+"""A column of figures: its head, and the cell of a row."""
+
+
+def _columns(trained: Sequence[Outcome], default: Outcome | None) -> list[Column]:
+    """Validation and test, each with the difference to the default if there is one, then test with seen removed."""
+    columns: list[Column] = []
+    for part, measure in (("validation", VALIDATION), ("test", TEST)):
+        if measure is TEST:
+            columns.append(("test HR@10", partial(_figure, measure=_HIT)))
+        columns.append((f"{part} NDCG@10", partial(_figure, measure=measure)))
+        if default is not None:
+            noise = noise_of(measure, trained, default)
+            against = partial(_against, default=default, measure=measure, noise=noise)
+            columns.append((f"{part} against default", against))
+    return columns + [
+        (f"test {measure.metric}, seen removed", partial(_figure, measure=measure)) for measure in _REMOVED
+    ]
+
+
+def _main_row(outcome: Outcome, recipe: list[str], columns: Sequence[Column], link: Link) -> list[str]:
     row = outcome.row
     assert isinstance(row, Row)
     model = [f"model.{key}={value}" for key, value in (row.model or {}).items()]
     changes = [f"`{_plain(change)}`" for change in (*model, *row.changes)]
     name = [_plain(row.title), ", ".join(recipe + changes) or "–"]
     if not outcome.records:
-        return [*name, "diverged" if outcome.paths else "not run", *[""] * 8, _records(outcome, link)]
+        nothing = [""] * (len(columns) + 1)
+        return [*name, "diverged" if outcome.paths else "not run", *nothing, _records(outcome, link)]
     return [
         *name,
-        _figure(outcome, VALIDATION),
-        _against(outcome, default, VALIDATION, trained),
-        _figure(outcome, Measure("test", "seen_kept", "HR@10")),
-        _figure(outcome, TEST),
-        _against(outcome, default, TEST, trained),
-        *(_figure(outcome, measure) for measure in _REMOVED),
+        *(cell(outcome) for _, cell in columns),
         ", ".join(str(record["best_epoch"]) for record in outcome.records.values()),
         f"{mean_and_spread([record['training_seconds'] / 60 for record in outcome.records.values()])[0]:.1f}",
         _records(outcome, link),
@@ -167,16 +177,15 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
         keeps_ranks = isinstance(outcome.row, Row) and outcome.row.ranks
         if not (keeps_ranks or outcome in best.values()):
             continue
-        paper = table2(model, dataset)
-        if paper is None:
+        paper, off = table2(model, dataset), against_paper(outcome, dataset)
+        if paper is None or not off:
             continue
-        off = [f"{signed(percent)} %" for percent in against_paper(outcome, dataset)]
         size = next(iter(outcome.records.values()))["settings"]["model_settings"].get("hidden_size")
         figures = [_figure(outcome, Measure("test", "seen_kept", metric)) for metric in METRICS]
         rows += [
             [f"{_plain(outcome.row.title)} ({shown}, d {size})", *figures, _records(outcome, link)],
             [f"{shown.partition(',')[0]} in the paper", *(number(paper[metric]) for metric in METRICS), ""],
-            ["difference", *off, ""],
+            ["difference", *(f"{signed(percent)} %" for percent in off), ""],
         ]
     return _table(["", *METRICS, "records by seed"], rows)
 
@@ -186,10 +195,10 @@ def _only(outcome: Outcome, seeds: list[int]) -> Outcome:
     return Outcome(outcome.row, outcome.seeds, outcome.paths, kept, outcome.ranks)
 
 
-def _against(outcome: Outcome, default: Outcome | None, measure: Measure, trained: list[Outcome]) -> str:
-    if default is None or outcome is default:
+def _against(outcome: Outcome, default: Outcome, measure: Measure, noise: SeedNoise | None) -> str:
+    if outcome is default:
         return "–"
-    found = difference(outcome, default, measure, trained)
+    found = difference(outcome, default, measure, noise)
     return "" if found is None else str(found)
 
 

@@ -3,11 +3,14 @@
 import textwrap
 
 from seqdiffrec.data.words import counted
+from seqdiffrec.evaluation.significance import Comparison
 from seqdiffrec.reports.outcomes import (
     TEST,
+    Difference,
     Outcome,
     against_paper,
     difference,
+    noise_of,
     number,
     signed,
     signed_number,
@@ -26,14 +29,14 @@ NEAR = 5
 def verdict(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> list[str]:
     """Of a study with a default, how its controls do beside it; of one without, how its rows do beside the paper."""
     if any(row.name == DEFAULT for row in study.rows):
-        return _controls(study, outcomes)
+        return _controls(study, outcomes, pairs)
     told = [_beside_paper(dataset, outcomes[dataset], pairs[dataset]) for dataset in outcomes]
     lines = [line for text in told if text for line in _wrap(text, hanging="  ")]
     return [*lines, ""] if lines else []
 
 
 def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> str:
-    """How many cells of the paper's DiffRec each row of it reaches, its best opponent, and how the nine others do.
+    """How many figures of DiffRec's column each row of it reaches, its best opponent, and how the nine others do.
 
     Rows of one system are chosen among by validation. Nothing where DiffRec has no record, or the paper not this data.
     """
@@ -41,10 +44,8 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
     ours = [outcome for outcome in trained if outcome.kind()[0] == "diffrec"]
     if not ours or not against_paper(ours[0], dataset):
         return ""
-    reached = ", ".join(
-        f"{outcome.row.title} in {sum(cell >= 0 for cell in against_paper(outcome, dataset))} of {len(METRICS)} cells"
-        for outcome in ours
-    )
+    cells = {outcome.row.title: against_paper(outcome, dataset) for outcome in ours}
+    reached = ", ".join(f"{title} in {sum(one >= 0 for one in of)} of {len(of)} figures" for title, of in cells.items())
     best: dict[str, Outcome] = {}
     for outcome in trained:
         system = outcome.kind()[0]
@@ -57,12 +58,13 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
     nine = [system for system in SYSTEMS if system in best]
     rows = [(outcome, _missed(outcome, dataset)) for outcome in trained if outcome.kind()[0] in nine]
     low = [outcome for outcome, missed in rows if missed]
-    of_best = [best[system].row.title for system in nine if best[system] in low]
     parts.append(
-        f"Recorded: {len(nine)} of the nine systems. Rows more than {NEAR} % below their system's column in a cell: "
-        f"{', '.join(missed for _, missed in rows if missed) or 'none'}. Among them, the best of its system by "
-        f"validation: {', '.join(of_best) or 'none'}."
+        f"Recorded: {len(nine)} of the nine systems. Rows with a figure more than {NEAR} % below their system's "
+        f"column: {', '.join(missed for _, missed in rows if missed) or 'none'}."
     )
+    if low:
+        of_best = ", ".join(best[system].row.title for system in nine if best[system] in low) or "none"
+        parts.append(f"Of these, rows whose system has no row with a better validation figure: {of_best}.")
     return " ".join(parts)
 
 
@@ -82,37 +84,63 @@ def _test(outcome: Outcome) -> float:
 
 
 def _missed(outcome: Outcome, dataset: str) -> str:
-    """The row's title, and how many cells are how far below; nothing where none is far below."""
-    cells = [cell for cell in against_paper(outcome, dataset) if cell < -NEAR]
-    return f"{outcome.row.title} ({len(cells)} of {len(METRICS)}, at most {signed(min(cells))} %)" if cells else ""
+    """The row's title, and how many figures are how far below; nothing where none is far below."""
+    far = [percent for percent in against_paper(outcome, dataset) if percent < -NEAR]
+    return f"{outcome.row.title} ({len(far)} of {len(METRICS)}, at most {signed(min(far))} %)" if far else ""
 
 
-def _controls(study: Study, outcomes: dict[str, list[Outcome]]) -> list[str]:
-    """Whether a control does as well as the default, by test NDCG@10, all items ranked; nothing without controls."""
-    said: dict[str, dict[str, list[str]]] = {"**Above the default": {}, "**As good as the default": {}, "Below it": {}}
-    above, as_good, below = said.values()
-    spread_known = True
+def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> list[str]:
+    """Where each control stands beside the default, by test NDCG@10, all items ranked; nothing without controls."""
+    said: dict[str, dict[str, list[str]]] = {kind: {} for kind in _KINDS}
     for dataset, found in outcomes.items():
-        trained = [outcome for outcome in found if isinstance(outcome.row, Row)]
-        default = next((outcome for outcome in trained if outcome.row.name == DEFAULT), None)
-        for outcome in trained:
-            if default is not None and outcome.row.name in study.controls:
-                apart = difference(outcome, default, TEST, trained)
-                if apart is not None:
-                    place = as_good if not apart.is_clear else above if apart.percent > 0 else below
-                    figure = f"{title_of(dataset)} {signed(apart.percent)} %"
-                    place.setdefault(outcome.row.title, []).append(figure)
-                    spread_known = spread_known and apart.noise is not None
-    parts: list[str] = []
-    for kind, rows in said.items():
-        listed = "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items())
-        parts += [f"{kind}: {listed}.{'**' if kind.startswith('**') else ''}"] if rows else []
+        rows = [outcome for outcome in found if isinstance(outcome.row, Row)]
+        default = next((outcome for outcome in rows if outcome.row.name == DEFAULT and outcome.records), None)
+        noise = noise_of(TEST, rows, default)
+        for outcome in rows:
+            if default is not None and outcome.paths and outcome.row.name in study.controls:
+                apart = difference(outcome, default, TEST, noise)
+                figure = _figure(apart, _test_over_users(outcome, default, pairs[dataset]))
+                place = said[_kind(outcome, apart)].setdefault(outcome.row.title, [])
+                place.append(f"{title_of(dataset)} {figure}".rstrip())
+    parts = [
+        f"**{kind}: {listed}.**" if kind in _LEADING else f"{kind}: {listed}."
+        for kind, rows in said.items()
+        if (listed := "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items()))
+    ]
     if not parts:
         return []
-    parts.append("In percent of the default's test NDCG@10, all items ranked.")
-    if not spread_known:
-        parts.append("No row has two seeds yet: the spread is unknown, and none of this is certain.")
+    parts.append(
+        "In percent of the default's test NDCG@10, all items ranked, and from where to where it goes for 95 % over "
+        "seeds; p, where there is one, is that of the test over users below."
+    )
     return [*_wrap(" ".join(parts)), ""]
+
+
+_LEADING = ("Above the default", "Not told apart from the default")
+_KINDS = (*_LEADING, "Below it", "Not judged, since nothing says yet how far seeds move a figure", "Diverged")
+
+
+def _kind(outcome: Outcome, apart: Difference | None) -> str:
+    if not outcome.records:
+        return _KINDS[4]
+    if apart is None or apart.low is None:
+        return _KINDS[3]
+    if not apart.is_clear:
+        return _KINDS[1]
+    return _KINDS[0] if apart.percent > 0 else _KINDS[2]
+
+
+def _figure(apart: Difference | None, over_users: Comparison | None) -> str:
+    if apart is None:
+        return ""
+    known = "" if apart.low is None or apart.high is None else f", {signed(apart.low)} to {signed(apart.high)}"
+    tested = "" if over_users is None else f", p = {number(over_users.p_value)}"
+    return f"{signed(apart.percent)} %{known}{tested}"
+
+
+def _test_over_users(outcome: Outcome, other: Outcome, pairs: list[Pair]) -> Comparison | None:
+    both = {outcome.row.name, other.row.name}
+    return next((pair.comparison for pair in pairs if {pair.outcome.row.name, pair.other.row.name} == both), None)
 
 
 def _wrap(text: str, hanging: str = "") -> list[str]:

@@ -192,11 +192,26 @@ def _refuse_changed(job: Job) -> None:
                 f"{path} was made with other settings than row {job.row.name} has now: {'; '.join(changed)}. Give the "
                 f"row another name, or remove {path} to make it anew"
             )
+    _refuse_other_weights(job)
     if job.record.exists() and (missing := job.missing()) and not (job.run / "run.json").exists():
         raise SettingError(
             f"{missing[0]} is to be made from the run {job.run}, which is not there: bring it back, remove "
             f"{job.record} to train it again, or leave the row out with --only"
         )
+
+
+def _refuse_other_weights(job: Job) -> None:
+    """Raise SettingError where an inference row's record is not of the run whose record is there, or is to be made."""
+    if not job.record.exists() and (job.run / "run.json").exists():
+        return  # to be recorded once more, from the run that is still there
+    curve = read_json(job.record).get("curve") if job.record.exists() else None
+    for row, _ in job.inference:
+        path = job.record_of(row)
+        if path.exists() and read_json(path).get("curve") != curve:
+            raise SettingError(
+                f"{path} was ranked with other weights than those of {job.record}"
+                f"{'' if job.record.exists() else ', which is still to be made'}: remove it to make it anew"
+            )
 
 
 def _no_such_row(study: Study, name: str) -> SettingError:
