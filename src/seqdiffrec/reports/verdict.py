@@ -25,6 +25,10 @@ from seqdiffrec.reports.study import DEFAULT, Row, Study
 # A figure this many percent below the paper's is as good as it, within what other seeds and data would move it.
 NEAR = 5
 
+# Where a control may stand.
+ABOVE, LEVEL, BELOW = "Above the default", "Not told apart from the default", "Below it"
+UNKNOWN, DIVERGED = "Not judged, since nothing says yet how far seeds move a figure", "Diverged"
+
 
 def verdict(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> list[str]:
     """Of a study with a default, how its controls do beside it; of one without, how its rows do beside the paper."""
@@ -91,7 +95,7 @@ def _missed(outcome: Outcome, dataset: str) -> str:
 
 def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> list[str]:
     """Where each control stands beside the default, by test NDCG@10, all items ranked; nothing without controls."""
-    said: dict[str, dict[str, list[str]]] = {kind: {} for kind in _KINDS}
+    said: dict[str, dict[str, list[str]]] = {kind: {} for kind in (ABOVE, LEVEL, BELOW, UNKNOWN, DIVERGED)}
     for dataset, found in outcomes.items():
         rows = [outcome for outcome in found if isinstance(outcome.row, Row)]
         default = next((outcome for outcome in rows if outcome.row.name == DEFAULT and outcome.records), None)
@@ -103,7 +107,7 @@ def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str,
                 place = said[_kind(outcome, apart)].setdefault(outcome.row.title, [])
                 place.append(f"{title_of(dataset)} {figure}".rstrip())
     parts = [
-        f"**{kind}: {listed}.**" if kind in _LEADING else f"{kind}: {listed}."
+        f"**{kind}: {listed}.**" if kind in (ABOVE, LEVEL) else f"{kind}: {listed}."
         for kind, rows in said.items()
         if (listed := "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items()))
     ]
@@ -116,18 +120,14 @@ def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str,
     return [*_wrap(" ".join(parts)), ""]
 
 
-_LEADING = ("Above the default", "Not told apart from the default")
-_KINDS = (*_LEADING, "Below it", "Not judged, since nothing says yet how far seeds move a figure", "Diverged")
-
-
 def _kind(outcome: Outcome, apart: Difference | None) -> str:
     if not outcome.records:
-        return _KINDS[4]
+        return DIVERGED
     if apart is None or apart.low is None:
-        return _KINDS[3]
+        return UNKNOWN
     if not apart.is_clear:
-        return _KINDS[1]
-    return _KINDS[0] if apart.percent > 0 else _KINDS[2]
+        return LEVEL
+    return ABOVE if apart.percent > 0 else BELOW
 
 
 def _figure(apart: Difference | None, over_users: Comparison | None) -> str:
