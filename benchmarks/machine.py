@@ -22,7 +22,7 @@ def describe(device: torch.device) -> dict[str, Any]:
             "load_before": round(os.getloadavg()[0], 2),
         },
         "versions": versions(),
-        "revision": code_revision(),
+        "revision": code_revision(Path(__file__).parent),
     }
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from seqdiffrec.data.batches import RaggedBatch
 from seqdiffrec.models import DiffRec, SASRec, SequenceModel
+from seqdiffrec.models.denoiser import SharedHistoryDenoiser
 from seqdiffrec.models.encoder import EncoderConfig
 
 
@@ -54,16 +55,20 @@ def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
     """What a batch puts through SASRec, or through DiffRec with only the target noised; each target so many times.
 
     A shared history goes through once for all draws; with the printed attention all places see the noised target.
+    Where the history's own states are wanted, too, the newest item of each target is read besides.
     """
     history, targets = len(batch.tokens), len(batch.targets)
     seen = int(batch.places.sum())  # items that the targets see, their own place not counted
     causal = int((batch.locate_tokens()[1] + 1).sum())
     if isinstance(model, SASRec):  # the place of the item before a target is the one that is read
         return Work(targets, history, targets, causal, seen)
-    assert isinstance(model, DiffRec) and model.config.noised_items == 1
+    assert isinstance(model, DiffRec) and model.config.noised_items == model.config.noise_draws == 1
+    newest = targets * (isinstance(model.denoiser, SharedHistoryDenoiser) and model.denoiser.reads_history)
+    newest_seen = seen if newest else 0
     targets, seen = draws * targets, draws * seen
     if model.shares_history:
-        return Work(targets, history + targets, targets, causal + seen + targets, seen + targets)
+        read_pairs = newest_seen + seen + targets
+        return Work(targets, history + targets, newest + targets, causal + seen + targets, read_pairs)
     pairs = draws * int(((batch.lengths + 1) ** 2).sum())
     return Work(targets, draws * history + targets, targets, pairs, seen + targets)
 

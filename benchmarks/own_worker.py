@@ -66,16 +66,21 @@ class OwnSystem:
     def rank(
         self, part: str = "validation", seeds: int = 1, cases: int | None = None, list_ranks: bool = True
     ) -> dict[str, Any]:
-        """Rank the targets of a part of the split, or of its first cases; with the operations that it takes."""
+        """Rank the targets of a part of the split, or of its first cases."""
         chosen = first(self.split.test if part == "test" else self.split.validation, cases)
         ranks = rank_targets(
             lambda histories: self.model.predict_histories(histories, seeds), chosen, self.model.num_items
         )
         finish()
         self.model.train()
+        return {"cases": len(chosen)} | ({"ranks": ranks.seen_kept.tolist()} if list_ranks else {})
+
+    def count(self, part: str, seeds: int, cases: int | None = None) -> dict[str, Any]:
+        """The operations that `rank` takes."""
+        chosen = first(self.split.test if part == "test" else self.split.validation, cases)
         batch = history_batch(chosen.histories, self.model.max_length)
-        flop = forward_flop(work_of(self.model, batch, self.model.num_draws(seeds)), self.size, self.model.num_items)
-        return {"cases": len(chosen), "flop": flop} | ({"ranks": ranks.seen_kept.tolist()} if list_ranks else {})
+        work = work_of(self.model, batch, self.model.num_draws(seeds))
+        return {"flop": forward_flop(work, self.size, self.model.num_items)}
 
 
 def first(cases: Cases, count: int | None) -> Cases:
@@ -129,7 +134,7 @@ def main() -> None:
     channel = Channel.open()
     log = Log.read(channel.spec["data"])
     system = make_system(channel.spec, log)
-    orders = {"rank": system.rank} if isinstance(system, OwnSystem) else {}
+    orders = {"rank": system.rank, "count": system.count} if isinstance(system, OwnSystem) else {}
     facts = {"batch": f"{channel.spec['rows']} targets", "num_items": log.num_items}
     pace = Pace(channel, facts, orders, besides=lambda: {"flop": system.flop})
     pace.begin()

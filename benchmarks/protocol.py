@@ -100,7 +100,7 @@ class Pace:
         raise SystemExit(0)
 
     def _answer(self, answer: dict[str, Any]) -> None:
-        self.channel.say({**answer, **self.besides(), "all_targets": self.all_targets, "peak": peak_memory()})
+        self.channel.say({**self.besides(), **answer, "all_targets": self.all_targets, "peak": peak_memory()})
 
 
 @dataclass(frozen=True)

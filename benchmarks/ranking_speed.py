@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """A row for each system and number of draws."""
     tasks: dict[str, Callable[[], int]] = {}
+    asked: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as folder, kept() as workers:
         load_.log.write(Path(folder) / "log.npz")
         spec = common_spec(Path(folder) / "log.npz", options)
@@ -71,16 +72,20 @@ def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
                 worker = Worker(label, MODULE, {**spec, "model": name}, threads=torch.get_num_threads())
                 workers[label] = worker
                 ranker(worker, seeds, min(WARM_UP_CASES, options.cases or WARM_UP_CASES))()
+                asked[label] = {"part": "test", "seeds": seeds, "cases": options.cases}
                 tasks[label] = ranker(worker, seeds, options.cases)
         laps = take_turns(tasks, options.rounds)
         against = ratios(laps, REFERENCE)
+        peaks = {name: worker.told["peak"] for name, worker in workers.items()}
+        # Not along with a lap, whose time and memory it would be part of.
+        flop = {name: workers[name].ask("count", **how)["flop"] for name, how in asked.items()}
         return {
             name: {
                 "seconds": vars(Spread.of([lap.seconds for lap in own])),
                 "cases_per_second": vars(Spread.of([lap.rate for lap in own])),
                 "times_reference": vars(against[name]),
-                "tflop": float(f"{workers[name].told['flop'] / 1e12:.4g}"),
-                "peak_memory_mib": round(workers[name].told["peak"] / 2**20),
+                "tflop": float(f"{flop[name] / 1e12:.4g}"),
+                "peak_memory_mib": round(peaks[name] / 2**20),
             }
             for name, own in laps.items()
         }

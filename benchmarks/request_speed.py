@@ -147,7 +147,10 @@ def ask(
         }
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for number in range(WARM_UP + options.requests):
-            for name, (worker, how) in systems.items():
+            # Round by round the other way round; and none right after another process, whose threads may still wait
+            # for work, on the same cores, and have taken the caches.
+            for name, (worker, how) in list(systems.items())[:: 1 - 2 * (number % 2)]:
+                worker.ask("request", number=-1, **how)
                 seconds[name].append(worker.ask("request", number=number, **how)["seconds"])
         users = bulk_users(num_items, options.bulk)
         tasks = {name: bulk(worker, users, how) for name, (worker, how) in systems.items()}

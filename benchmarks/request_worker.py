@@ -9,6 +9,7 @@ import torch
 from benchmarks.process import finish
 from benchmarks.protocol import Channel, Pace
 from benchmarks.workload import make_model
+from seqdiffrec.allocator import keep_freed_memory
 from seqdiffrec.data import Sequences
 from seqdiffrec.inference.index import ItemIndex, build_index
 from seqdiffrec.models import SequenceModel
@@ -38,6 +39,8 @@ class Server:
     def request(self, number: int, seeds: int, users: int = 1, kind: str | None = None) -> dict[str, Any]:
         """Seconds that the lists of so many users took; number: which histories. kind: by which index."""
         histories = self.histories(number, users)
+        if users > BLOCK:  # as `recommend` does
+            keep_freed_memory()
         how = {"filter_viewed": True, "num_seeds": seeds, "nearest": self.indexes[kind]}
         started = time.perf_counter()
         for first in range(0, users, BLOCK):
@@ -56,7 +59,7 @@ class Server:
 
     def histories(self, number: int, users: int) -> Sequences:
         """Random ones."""
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng(number % 2**32)
         items = rng.integers(1, self.model.num_items + 1, users * self.length).astype(np.int32)
         starts = np.arange(users, dtype=np.int64) * self.length
         return Sequences(items, starts, starts + self.length)

@@ -44,6 +44,14 @@ def test_operations_of_a_shared_history_by_hand() -> None:
     assert forward_flop(asked, model.config, NUM_ITEMS) == forward
 
 
+def test_operations_where_the_history_is_read_too_by_hand() -> None:
+    model = DiffRec(DiffRecConfig(**TINY, attention="shared_history", history_skip=True), NUM_ITEMS)
+    asked = work_of(model, batch([3, 1], rows=[0, 1], places=[3, 1]), draws=5)
+    # As above, and the newest items, once for all draws: 2 places that go through the last layer, and see 3 and 1.
+    forward = (4 + 10) * 256 + 16 * (7 + 30) + (10 + 2) * 256 + (4 - 2) * 64 + 16 * (30 + 4) + 10 * 80
+    assert forward_flop(asked, model.config, NUM_ITEMS) == forward
+
+
 def test_operations_of_bidirectional_attention_by_hand() -> None:
     model = DiffRec(DiffRecConfig(**TINY), NUM_ITEMS)
     work = work_of(model, batch([3, 1], rows=[0, 1], places=[3, 1]))
@@ -156,8 +164,9 @@ def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: 
     answer = system.rank()
     assert answer["cases"] == 10 and all(1 <= rank <= NUM_ITEMS for rank in answer["ranks"])
     work = work_of(model, history_batch(first(split.test, 4).histories, 6), draws=2)
-    ranked = {"cases": 4, "flop": forward_flop(work, model.config, NUM_ITEMS)}
-    assert system.rank(part="test", seeds=2, cases=4, list_ranks=False) == ranked
+    assert system.rank(part="test", seeds=2, cases=4, list_ranks=False) == {"cases": 4}
+    counted = system.count(part="test", seeds=2, cases=4)
+    assert counted == {"flop": forward_flop(work, model.config, NUM_ITEMS)}
     assert model.training
     assert system.step() == 30
     expected = next(batches(split.train, 6, 256, shared=model.shares_history, seed=0))

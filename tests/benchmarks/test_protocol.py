@@ -40,7 +40,12 @@ def train(pace: Pace, targets: list[int]) -> None:
 
 def test_laps_of_steps_with_an_order_between() -> None:
     lines = channel({"train": {"steps": 2}}, {"double": {"number": 21}}, {"train": {"steps": 1}})
-    pace = Pace(lines, {"batch": "3 rows"}, {"double": lambda number: {"result": 2 * number}}, besides=lambda: {"x": 1})
+    pace = Pace(
+        lines,
+        {"batch": "3 rows"},
+        {"double": lambda number: {"result": 2 * number}},
+        besides=lambda: {"x": 1, "result": 0},
+    )
     with pytest.raises(SystemExit) as end:
         train(pace, [3, 4, 5, 6])
     assert end.value.code == 0

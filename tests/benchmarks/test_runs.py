@@ -53,7 +53,9 @@ class FakeWorker:
             answer |= {} if "peers" in self.module else {"flop": 10**6 * self.all_targets}
         elif order == "rank":
             # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
-            answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10, "flop": 2 * 10**12}
+            answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
+        elif order == "count":
+            answer |= {"flop": 2 * 10**12, "peak": 9 * 2**20}
         elif order == "compare":
             answer |= {"overlap": 0.98765}
         elif order == "index":

@@ -153,7 +153,21 @@ def test_the_attention_weights_may_have_a_rate_of_their_own(monkeypatch, attenti
     encoder = Encoder(EncoderConfig(hidden_size=8, dropout=0.5, attention_dropout=attention_dropout))
     x, rows, _, offsets = flat()
     encoder.bidirectional(x.float(), rows, offsets, torch.arange(len(x)))
-    assert rates == {"attention": {rate}, "encoder": {0.5}}
+    assert rates == {"attention": {rate}, "encoder": {0.5, 0.0}}  # 0.0: between the layers of the feed-forward part
+
+
+def test_each_place_of_dropout_may_have_a_rate_of_its_own(monkeypatch):
+    found: list[tuple[float, int]] = []
+    monkeypatch.setattr("seqdiffrec.models.encoder.dropout", lambda x, rate: found.append((rate, x.shape[1])) or x)
+    rates = {"dropout": 0.5, "attention_output_dropout": 0.0, "inner_dropout": 0.25}
+    encoder = Encoder(EncoderConfig(hidden_size=8, num_layers=1, feed_forward_factor=3, **rates))
+    x, rows, _, offsets = flat()
+    encoder.bidirectional(x.float(), rows, offsets, torch.arange(len(x)))
+    # The input, what attention gives, between the layers of the feed-forward part, what that gives.
+    assert found == [(0.5, 8), (0.0, 8), (0.25, 24), (0.5, 8)]
+    found.clear()
+    encoder.eval().bidirectional(x.float(), rows, offsets, torch.arange(len(x)))
+    assert {rate for rate, _ in found} == {0.0}
 
 
 def test_initial_weights():

@@ -13,9 +13,10 @@ NUM_ITEMS, LENGTH = 14, 6
 SMALL = {"hidden_size": 8, "num_layers": 2, "max_length": LENGTH, "embedding_std": 0.5, "weight_std": 0.5}
 NOISE = {"num_steps": 10, "num_seeds": 3}
 ADDITIONS = {"cosine_output": True, "seen_bias": True, "filter_share": 0.4, "linear_bias": True}
+PUBLISHED = {"norm_first": True, "activation": "relu", "input_norm": False, "scale_embeddings": True}
 CASES = {
     "sasrec": ("sasrec", SMALL),
-    "sasrec as published": ("sasrec", {**SMALL, "norm_first": True, "activation": "relu", "input_norm": False}),
+    "sasrec as published": ("sasrec", {**SMALL, **PUBLISHED}),
     "sasrec with additions": ("sasrec", {**SMALL, **ADDITIONS, "position_embedding": False}),
     "cl4srec": ("cl4srec", SMALL),
     "duorec": ("duorec", SMALL),

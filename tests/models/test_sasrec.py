@@ -87,10 +87,10 @@ def test_without_position_embedding_one_layer_knows_no_order():
 PUBLISHED = {"num_heads": 1, "norm_first": True, "activation": "relu", "feed_forward_factor": 1, "input_norm": False}
 
 
-def by_hand(model: SASRec, items: list[int]) -> Tensor:
+def by_hand(model: SASRec, items: list[int], scale: float) -> Tensor:
     """Scores of all items after a history in float64, place by place (Kang and McAuley 2018, Section III)."""
     model = copy.deepcopy(model).double()
-    x = [model.table.embedding.weight[item] + model.position.weight[place] for place, item in enumerate(items)]
+    x = [scale * model.table.embedding.weight[item] + model.position.weight[place] for place, item in enumerate(items)]
     for layer in model.encoder.layers:
         normed = [layer.attention_norm(one) for one in x]
         keys, values = zip(*(layer.key_value(one).chunk(2) for one in normed), strict=True)
@@ -102,12 +102,14 @@ def by_hand(model: SASRec, items: list[int]) -> Tensor:
     return model.table.embedding.weight[1:] @ model.encoder.output_norm(x[-1])
 
 
+@pytest.mark.parametrize(("scaled", "scale"), [(False, 1.0), (True, 8**0.5)])
 @torch.no_grad()
-def test_the_published_network_by_hand():
-    model, lists = make(**PUBLISHED), [[3, 4, 5, 3, 9, 12], [7], [2, 6, 2]]
+def test_the_published_network_by_hand(scaled, scale):
+    """Scaled, embeddings are larger by the root of their size, 8, where they enter, and not where items are scored."""
+    model, lists = make(**PUBLISHED, scale_embeddings=scaled), [[3, 4, 5, 3, 9, 12], [7], [2, 6, 2]]
     for parameter in model.encoder.parameters():
         parameter += 0.3 * torch.randn_like(parameter)
-    expected = torch.stack([by_hand(model, items).softmax(0) for items in lists])
+    expected = torch.stack([by_hand(model, items, scale).softmax(0) for items in lists])
     torch.testing.assert_close(model.predict_histories(sequence(*lists)).double(), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -118,7 +120,7 @@ def test_the_published_loss_by_hand(monkeypatch):
     total = 0.0
     for place in range(1, 6):
         with torch.no_grad():
-            scores = by_hand(model, items[:place])
+            scores = by_hand(model, items[:place], 1.0)
         total -= scores[items[place] - 1].sigmoid().log().item()
         total -= (1 - scores[negatives[place - 1] - 1].sigmoid()).log().item()
     assert model.loss(one_window(items)).total.item() == pytest.approx(total / 5, rel=1e-5)

@@ -10,7 +10,7 @@ from seqdiffrec.training import provenance
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with one committed file, which stands for provenance.py."""
+    """A repository with a package of two committed files, one of which stands for provenance.py."""
 
     def git(*words: str) -> str:
         settings = ["-c", "user.name=N", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
@@ -18,30 +18,35 @@ def checkout(tmp_path, monkeypatch):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     git("init", "-q")
-    (tmp_path / "code.py").write_text("1\n")
-    git("add", "code.py")
+    for name in ("package/part/code.py", "package/other/model.py", "beside/more.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    git("add", ".")
     git("commit", "-q", "-m", "first")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "part" / "code.py"))
     return git
 
 
-def test_the_commit_and_whether_files_differ(checkout, tmp_path):
+def test_the_commit_and_whether_any_file_of_the_package_differs(checkout, tmp_path):
     commit = checkout("rev-parse", "HEAD")
     assert provenance.code_revision() == commit
-    (tmp_path / "untracked.txt").write_text("x")
+    (tmp_path / "package" / "untracked.txt").write_text("x")
+    (tmp_path / "beside" / "more.py").write_text("2\n")
     assert provenance.code_revision() == commit
-    (tmp_path / "code.py").write_text("2\n")
+    assert provenance.code_revision(tmp_path / "beside") == f"{commit}+changes"
+    (tmp_path / "package" / "other" / "model.py").write_text("2\n")
     assert provenance.code_revision() == f"{commit}+changes"
 
 
 def test_a_copy_inside_another_projects_checkout_has_none(checkout, tmp_path, monkeypatch):
-    (tmp_path / "installed.py").write_text("1\n")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "installed.py"))
+    (tmp_path / "package" / "part" / "installed.py").write_text("1\n")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "part" / "installed.py"))
     assert provenance.code_revision() is None
 
 
 def test_outside_of_git_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "code.py"))
+    (tmp_path / "package" / "part").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "part" / "code.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.code_revision() is None
     monkeypatch.setenv("PATH", "")

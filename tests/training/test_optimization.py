@@ -83,16 +83,22 @@ def test_weight_decay_of_a_sparse_gradient_reaches_its_rows_alone():
     torch.testing.assert_close(table.weight[:, 0].detach(), torch.tensor([1.0, 0.95, 1.0]))
 
 
-def test_dense_gradients_are_torchs_adam():
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+@pytest.mark.parametrize("beta2", [0.999, 0.9])
+def test_dense_gradients_are_torchs_adam(beta2, decay):
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
-    mine, other = make_optimizer(ours, TrainingConfig(learning_rate=0.1)), torch.optim.Adam(theirs.parameters(), lr=0.1)
+    config = TrainingConfig(learning_rate=0.1, adam_beta2=beta2, weight_decay=decay)
+    groups = [{"params": [theirs.weight]}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    mine = make_optimizer(ours, config)
+    other = torch.optim.AdamW(groups, lr=0.1, betas=(0.9, beta2), weight_decay=decay)
     for step in range(3):
         for model, optimizer in ((ours, mine), (theirs, other)):
             optimizer.zero_grad()
             model(torch.arange(3.0) + step).square().sum().backward()
             optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
+    torch.testing.assert_close(ours.bias, theirs.bias)
 
 
 @pytest.mark.parametrize("limit", [0.1, 5.0, 100.0])

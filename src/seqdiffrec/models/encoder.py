@@ -43,6 +43,8 @@ class EncoderConfig(ModelConfig):
     """Size and shape of the encoder; the defaults are the paper's (Section 5.1.4) and BERT4Rec's where it is silent.
 
     attention_dropout: of the attention weights; as ``dropout`` where it is not set.
+    attention_output_dropout: of what attention gives; as ``dropout`` where it is not set.
+    inner_dropout: between the two layers of the feed-forward part.
     weight_std: standard deviation of the initial weights of its linear layers.
     filter_share: each layer's attention gives up this share of its output to a frequency filter over the newest
         ``filter_width`` places (`FrequencyFilter`; not in the paper); needs causal attention.
@@ -55,6 +57,8 @@ class EncoderConfig(ModelConfig):
     num_heads: Annotated[int, Field(ge=1, le=64)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    attention_output_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    inner_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     feed_forward_factor: Annotated[int, Field(ge=1, le=64)] = 4
     activation: Activation = "gelu"
     norm_first: bool = False
@@ -152,6 +156,8 @@ class EncoderLayer(nn.Module):
         size, wide = config.hidden_size, config.hidden_size * config.feed_forward_factor
         self.num_heads, self.rate, self.norm_first = config.num_heads, config.dropout, config.norm_first
         self.attention_rate = config.dropout if config.attention_dropout is None else config.attention_dropout
+        of_output = config.attention_output_dropout
+        self.output_rate, self.inner_rate = config.dropout if of_output is None else of_output, config.inner_dropout
         self.query = PackedLinear(size, size)
         self.key_value = PackedLinear(size, 2 * size)
         self.output = PackedLinear(size, size)
@@ -175,27 +181,30 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "n D"], memory: Memory, attention: RaggedAttention, own: Memory | None = None
     ) -> Float[Tensor, "n D"]:
         """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
-        rate, attention_rate = (self.rate, self.attention_rate) if self.training else (0.0, 0.0)
         entered = self._enter(x)
         query = cast(Tensor, whole(self.query, entered).unflatten(-1, (self.num_heads, -1)))
         itself = None if own is None else (own.key, own.value)
         slopes = None if self.log_slopes is None else self.log_slopes.exp()
-        attended = attention(query, memory.key, memory.value, itself, attention_rate, slopes)
+        attended = attention(query, memory.key, memory.value, itself, self._now(self.attention_rate), slopes)
         mixed = whole(self.output, attended.flatten(1))
         if self.filter is not None:
             assert own is not None, "the filter is causal"
             filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)
             mixed = torch.lerp(mixed, filtered.to(mixed.dtype), self.filter_share)
-        x = x + dropout(mixed, rate)
+        x = x + dropout(mixed, self._now(self.output_rate))
         x = x if self.norm_first else self.attention_norm(x)
-        x = x + dropout(whole(self._feed_forward, self.feed_forward_norm(x) if self.norm_first else x), rate)
+        wide = whole(self._feed_forward, self.feed_forward_norm(x) if self.norm_first else x)
+        x = x + dropout(wide, self._now(self.rate))
         return x if self.norm_first else self.feed_forward_norm(x)
 
     def _enter(self, x: Tensor) -> Tensor:
         return self.attention_norm(x) if self.norm_first else x
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.wide(x, self.activation))
+        return self.narrow(dropout(self.wide(x, self.activation), self._now(self.inner_rate)))
+
+    def _now(self, rate: float) -> float:
+        return rate if self.training else 0.0
 
 
 def _is_all(read: Int64[Tensor, " R"], count: int) -> bool:

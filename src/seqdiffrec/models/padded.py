@@ -186,7 +186,7 @@ class PaddedSASRec(PaddedModel):
     def represent(self, tokens: Tensor, length: Tensor, noise: Tensor | None) -> Tensor:
         """The state of the newest item, (B, 1, D)."""
         model = cast(SASRec, self.model)
-        h = self.table.embedding(tokens)
+        h = model.scaled(self.table.embedding(tokens))
         h = h if model.position is None else h + model.position(torch.arange(tokens.shape[1]))
         return causal(model.encoder, h, length)[0][:, None]
 

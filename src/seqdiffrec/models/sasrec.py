@@ -19,6 +19,7 @@ What then still differs from the paper or the authors' code (kang205/SASRec, asa
 - An untied output has biases; gSASRec's has none. gSASRec's code may draw the target as its own negative.
 """
 
+import math
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -31,9 +32,14 @@ from seqdiffrec.models.item_table import ItemTable, ItemTableConfig, TableModel
 
 
 class SASRecConfig(EncoderConfig, ItemTableConfig):
-    """Settings of SASRec: those of the encoder and of the item table; items are scored by their own embeddings."""
+    """Settings of SASRec: those of the encoder and of the item table; items are scored by their own embeddings.
+
+    scale_embeddings: at the input they are multiplied by the root of their size, as in the authors' code: positions
+        then weigh less beside them.
+    """
 
     tied_output: bool = True
+    scale_embeddings: bool = False
 
 
 class SASRec(TableModel):
@@ -47,6 +53,7 @@ class SASRec(TableModel):
 
     def __init__(self, config: SASRecConfig, num_items: int):
         super().__init__(config, num_items)
+        self.scale = math.sqrt(config.hidden_size) if config.scale_embeddings else 1.0
         self.table = ItemTable(config, num_items, config.hidden_size)
         self.position = nn.Embedding(config.max_length, config.hidden_size) if config.position_embedding else None
         self.encoder = Encoder(config)
@@ -61,12 +68,17 @@ class SASRec(TableModel):
         """The state after each history; there is no noise to draw."""
         return self._encode(batch)[None]
 
+    def scaled(self, h: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+        """Embeddings as they enter, before positions are added."""
+        return h if self.scale == 1 else h * self.scale
+
     def _encode(self, batch: RaggedBatch) -> Float[Tensor, "R D"]:
         return self._encode_embedded(self.table.embed(batch.tokens), batch)
 
     def _encode_embedded(self, h: Float[Tensor, "M D"], batch: RaggedBatch) -> Float[Tensor, "R D"]:
         """The state that each target is scored against, given the embeddings of the batch's tokens."""
         rows, places = batch.locate_tokens()
+        h = self.scaled(h)
         h = h if self.position is None else h + self.position(places)
         read = batch.offsets[batch.rows] + batch.places - 1
         return self.encoder.causal(h, rows, places, batch.offsets, read)[0]

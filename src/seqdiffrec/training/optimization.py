@@ -55,14 +55,15 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     parameters = list(model.parameters())
     if not parameters:
         return None
+    betas = 0.9, config.adam_beta2
     if config.weight_decay == 0:
-        return _ByRows(parameters, lr=config.learning_rate, fused=True)
+        return _ByRows(parameters, lr=config.learning_rate, betas=betas, fused=True)
     # Biases, norms and single numbers are not decayed, as is usual.
     groups = [
         {"params": [one for one in parameters if one.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [one for one in parameters if one.dim() < 2], "weight_decay": 0.0},
     ]
-    return _ByRows(groups, lr=config.learning_rate, fused=True, decoupled_weight_decay=True)
+    return _ByRows(groups, lr=config.learning_rate, betas=betas, fused=True, decoupled_weight_decay=True)
 
 
 @torch.no_grad()

@@ -13,14 +13,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def code_revision() -> str | None:
-    """Commit of the checkout that this package runs from, with "+changes" where files differ; None outside of git."""
-    folder = Path(__file__).parent
+def code_revision(*beside: Path) -> str | None:
+    """Commit of the checkout that this package runs from, with "+changes" where its files differ; None outside of git.
+
+    beside: folders of the checkout whose files count besides the package's.
+    """
+    here = Path(__file__)
+    folder = here.parents[1]  # the whole package: a figure depends on all of it
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", *map(str, beside))
         # An installed copy may lie inside some other project's checkout, whose commit says nothing about it.
-        tracked = _git(folder, "ls-files", Path(__file__).name)
+        tracked = _git(folder, "ls-files", str(here))
     except (OSError, subprocess.CalledProcessError):
         return None
     return (commit + ("+changes" if changed else "")) if tracked else None

@@ -13,6 +13,7 @@ class TrainingConfig(Settings):
     epochs, patience: stop after so many epochs, or after ``patience`` epochs without a better validation NDCG@10.
     batch_size: targets a step, also where one sequence brings many.
     learning_rate: of Adam, at its highest.
+    adam_beta2: the share of itself that Adam's mean of squared gradients keeps a step.
     warmup_epochs, decay: the learning rate rises over so many epochs (a fraction will do), then stays, or falls to 0 at
         the last of ``epochs``.
     weight_decay: decoupled from the gradient (AdamW); not on biases and norms.
@@ -32,6 +33,7 @@ class TrainingConfig(Settings):
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0.0
     decay: Literal["constant", "linear", "cosine"] = "constant"
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.0
