@@ -16,7 +16,7 @@ This follows the authors' code (github.com/ACVAE/ACVAE-PyTorch). ``convolution``
 script names, or the vertical and horizontal one (``crossed``) that stands beside it. Differs from it in:
 
 - One optimiser, with one rate, takes all steps at once (docs/adr/0012): there the network has AdamW, and plain gradient
-  descent with smaller rates moves both adversaries, and the encoder a second time.
+  descent with smaller rates, and a weight decay of 0.1, moves both adversaries, and the encoder a second time.
 - Without noise at inference, where theirs draws anew; no item is drawn as a prior for the logarithm's sake (1e-9).
 - z' is the z at the same place of the sequence that comes next in length; there it is the next in the batch, with what
   stands in its padding where it is shorter. A place that only one sequence has is contrasted with nothing.

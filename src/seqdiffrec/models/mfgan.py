@@ -24,7 +24,8 @@ Differs from the paper or the authors' code (github.com/RUCAIBox/MFGAN, TensorFl
 - The code's knowledge graph is left out, recency is added. A discriminator sees training data only; there the test's.
 - The code has half a feed-forward part before and half behind attention in the generator, and a penalty of 0.2 on the
   discriminators' output weights; here both are as in `Encoder`, without it.
-- Phases change between two steps, wherever in an epoch that is. Adam's second rate is 0.999, in the code 0.98.
+- Phases change between two steps, wherever in an epoch that is. A batch has one size for both sides; the code's are
+  an eighth as large for the discriminators, which so take eight times as many steps an epoch.
 - See `sasrec` for what the generator has otherwise than SASRec.
 """
 

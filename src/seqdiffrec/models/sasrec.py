@@ -12,10 +12,13 @@ What then still differs from the paper or the authors' code (kang205/SASRec, asa
 - Attention has an output projection, which neither has; Glorot's weights in it, and in what makes values of normed
   states, would drown the newest item's own embedding at first, so recipes begin with smaller ones. Keys and values are
   of the normed states, as in the paper; in the code of those before the norm, where the items' embeddings are
-  multiplied at the input by the root of their size.
+  multiplied at the input by the root of their size (``scale_embeddings``, of which keys and values see the norm).
+- Dropout is on what attention gives, and not between the layers of the feed-forward part, unless
+  ``attention_output_dropout`` is 0 and ``inner_dropout`` is set, as in the code; of the input it is behind the norm,
+  there before it. ``weight_std`` is of all linear layers, and positions begin as embeddings do; there all are Glorot's.
 - An epoch trains every target; in the code it trains the last ``maxlen`` of each user.
 - A sequence longer than a window is drawn negatives for from what the window does not hold; the code knows all of it.
-- Adam's second rate is 0.999, in SASRec's code 0.98.
+- Adam's second rate is 0.999, in SASRec's code 0.98 (``training.adam_beta2``).
 - An untied output has biases; gSASRec's has none. gSASRec's code may draw the target as its own negative.
 """
 

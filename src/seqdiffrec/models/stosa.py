@@ -21,9 +21,10 @@ in every layer, and at the end, a place's mean is that of its own item and posit
 the history before it. ``encode_mean = false`` does the same; the default is the paper's equations.
 
 Differs from the code in: positions count from the first visible item (there the newest item stands at the last one); a
-sequence longer than a window is drawn negatives for from what the window does not hold; there is no margin by user,
-which the code has but does not use, and no distance by KL divergence, its other option; norms add 1e-5 to the variance,
-not 1e-12; a covariance's square root comes from its ELU, where it has a gradient at zero too.
+sequence longer than a window is drawn negatives for from what the window does not hold; negatives may be the items held
+out for validation and test, which the code leaves out; there is no margin by user, which the code has but does not use,
+and no distance by KL divergence, its other option; norms add 1e-5 to the variance, not 1e-12; a covariance's square
+root comes from its ELU, where it has a gradient at zero too.
 """
 
 from collections.abc import Callable

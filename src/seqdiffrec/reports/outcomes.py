@@ -128,15 +128,15 @@ def signed_number(value: float) -> str:
     return signed(value, 5).replace("0.", ".", 1)
 
 
-def against_paper(outcome: Outcome, dataset: str) -> list[float]:
-    """By how many percent the mean of each of the paper's metrics stands above its column.
+def against_paper(outcome: Outcome, dataset: str, protocol: str = "seen_kept") -> list[float]:
+    """By how many percent the mean of each of the paper's metrics stands above its column, under a protocol.
 
     Empty where the paper has none, or a record is not of the whole log under the paper's split.
     """
     paper = table2(outcome.kind()[0], dataset)
     if paper is None or not all(_is_as_in_paper(record.get("data") or {}) for record in outcome.records.values()):
         return []
-    means = {metric: mean_and_spread(outcome.values(Measure("test", "seen_kept", metric)))[0] for metric in METRICS}
+    means = {metric: mean_and_spread(outcome.values(Measure("test", protocol, metric)))[0] for metric in METRICS}
     return [100 * (means[metric] / paper[metric] - 1) for metric in METRICS]
 
 

@@ -178,6 +178,7 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
         if not (keeps_ranks or outcome in best.values()):
             continue
         paper, off = table2(model, dataset), against_paper(outcome, dataset)
+        removed = against_paper(outcome, dataset, "seen_removed")
         if paper is None or not off:
             continue
         size = next(iter(outcome.records.values()))["settings"]["model_settings"].get("hidden_size")
@@ -186,6 +187,7 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
             [f"{_plain(outcome.row.title)} ({shown}, d {size})", *figures, _records(outcome, link)],
             [f"{shown.partition(',')[0]} in the paper", *(number(paper[metric]) for metric in METRICS), ""],
             ["difference", *(f"{signed(percent)} %" for percent in off), ""],
+            ["the same with seen items removed", *(f"{signed(percent)} %" for percent in removed), ""],
         ]
     return _table(["", *METRICS, "records by seed"], rows)
 
