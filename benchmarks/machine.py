@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.process import finish
+from seqdiffrec.models.device import has_bfloat16
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 
@@ -19,6 +20,9 @@ def describe(device: torch.device) -> dict[str, Any]:
             **machine(),
             "torch_threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            # One name stands for processors with other instructions.
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "bfloat16": has_bfloat16(device),
             "load_before": round(os.getloadavg()[0], 2),
         },
         "versions": versions(),

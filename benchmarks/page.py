@@ -114,11 +114,13 @@ def filled(name: str, record: Record, plots: list[Plot]) -> str:
         ", ".join(f"{package} {version}" for package, version in own.items())
         for own in record.get("peer_versions", {}).values()
     )
+    rate = record.get("matmul_gflop_per_second")
     said = (
         f"[Record](../benchmarks/results/{name}.json): `{record['command']}`, on {record['data']}. "
         f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} threads, {machine['device']}, "
         f"load before the run {machine['load_before']}; Python {versions['python']}, torch {versions['torch']}, "
         f"revision `{(record['revision'] or 'unknown')[:10]}`.{f' Peers: {peers}.' if peers else ''}"
+        f"{f' A product of two float32 matrices: {rate} GFLOP/s.' if rate else ''}"
     )
     lines = [line for plot in plots for line in (f"![{plot.alt}]({IMAGES.as_posix()}/{plot.name}.svg)", "")]
     # Right before the table: docs/check.py looks for a figure's record there.
