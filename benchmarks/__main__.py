@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks import (
     endurance,
@@ -114,9 +115,27 @@ def run_benchmark(options: argparse.Namespace, words: list[str]) -> int:
     record |= options.module.run(options)
     show(record)
     if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        replace_file(RESULTS / f"{record_name(options)}.json", json.dumps(record, indent=2).encode() + b"\n")
+        save(record, record_name(options))
     return 0
+
+
+def save(record: dict[str, Any], name: str) -> None:
+    """Write a record; beside the one that is there, and said so, where that has what this run was not asked for."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    if path.exists() and (lacks := lacking(record, json.loads(path.read_bytes()))):
+        path = RESULTS / f"{name}-part.json"
+        print(f"{name}.json stays, since this run lacks {lacks}: it is in {path.name}", file=sys.stderr)
+    replace_file(path, json.dumps(record, indent=2).encode() + b"\n")
+
+
+def lacking(record: dict[str, Any], before: dict[str, Any]) -> str:
+    """What an earlier record has and this one has not, in words: rows, or the models' size."""
+    sizes = [one.get("settings", {}).get("hidden_size") for one in (record, before)]
+    if sizes[0] != sizes[1]:
+        return f"d {sizes[1]} (it has {sizes[0]})"
+    rows = [name for name in before["rows"] if name not in record["rows"]]
+    return f"{len(rows)} of its rows, such as {rows[0]!r}" if rows else ""
 
 
 def record_name(options: argparse.Namespace) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import make_parser, record_name
+from benchmarks.__main__ import make_parser, record_name, save
 from benchmarks.page import build, growth_plots, quality_plots
 from benchmarks.plots import draw
 from benchmarks.workers import BenchmarkError
@@ -122,3 +122,22 @@ def test_plots_show_what_is_recorded() -> None:
     assert memory.lines == {"ours": [(10, 7), (20, 7)], "ours, sampled loss": [(30, 7)]}
     drawn = draw(plot)
     assert plot.fingerprint().encode() in drawn and draw(plot) == drawn
+
+
+def test_a_run_of_a_part_does_not_take_the_place_of_the_whole(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("benchmarks.__main__.RESULTS", tmp_path)
+    whole = {"settings": {"hidden_size": 256}, "rows": {"a": {"x": 1}, "b": {"x": 2}}}
+    save(whole, "ranking")
+    for part, lacks in (
+        ({**whole, "rows": {"a": {"x": 3}}}, "1 of its rows, such as 'b'"),
+        ({**whole, "settings": {"hidden_size": 8}}, "d 256 (it has 8)"),
+    ):
+        save(part, "ranking")
+        assert json.loads((tmp_path / "ranking.json").read_text()) == whole
+        assert json.loads((tmp_path / "ranking-part.json").read_text()) == part
+        assert (
+            capsys.readouterr().err == f"ranking.json stays, since this run lacks {lacks}: it is in ranking-part.json\n"
+        )
+    more = {**whole, "rows": {**whole["rows"], "c": {"x": 4}}}
+    save(more, "ranking")
+    assert json.loads((tmp_path / "ranking.json").read_text()) == more
