@@ -16,6 +16,7 @@ MAX_LINES = 400
 
 # From the ground up. A part knows only the floors below its own, and itself; parts of one floor do not know each other.
 FLOORS = (
+    ("allocator",),
     ("data", "diffusion", "losses"),
     ("models",),
     ("evaluation",),
