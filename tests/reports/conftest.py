@@ -1,10 +1,14 @@
 """A small study with made-up records, whose means and spreads are easy to work out by hand."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from seqdiffrec.reports.page import build_page
 
 STUDY = """
 title = "What decides"
@@ -123,3 +127,51 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
+
+
+EMPTY = {"failed": "the loss is nan", "settings": {}}
+
+
+@pytest.fixture
+def full(project):
+    project.add_seeds("default", [0.040, 0.041, 0.042], [0.030, 0.031, 0.032], minutes=3.0)
+    project.add_seeds("wide", [0.042, 0.046], [0.0310, 0.0316])
+    project.add("wide", 2, EMPTY)
+    project.add_seeds("deep", [0.0438], [0.0200])
+    project.add_seeds("sasrec", [0.060, 0.061, 0.062], [0.050, 0.051, 0.052], model="sasrec")
+    return project
+
+
+def build(project) -> str:
+    build_page(project.study, project.results, project.out)
+    return (project.out / "what-decides.md").read_text()
+
+
+def rows_of(text: str, heading: str) -> dict[str, list[str]]:
+    """The first table below a heading: the first cell of each row, and the others."""
+    table = re.search(r"(^\|.*\n)+", text.partition(heading)[2], re.M)
+    assert table, heading
+    rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in table[0].splitlines()]
+    return {cells[0]: cells[1:] for cells in rows if not cells[0].startswith("---")}
+
+
+def head_of(project) -> str:
+    return " ".join(build(project).partition("**Setting.**")[0].split())
+
+
+@pytest.fixture
+def two(project):
+    """Two rows of two seeds: their logarithms leave 0.002 for neither row nor seed, so a figure is 0.001 off."""
+    project.add_seeds("default", [0.040, 0.041], [0.030, 0.031])
+    project.add_seeds("wide", [0.050, 0.041 * 1.25 * math.exp(0.002)], [0.033, 0.031 * 1.1 * math.exp(0.002)])
+    return project
+
+
+@pytest.fixture
+def beside(project):
+    """A study without a default: its first lines are about the paper's columns."""
+    text = project.study.read_text().replace('controls = ["sasrec", "deep"]', "")
+    project.study.write_text(text.replace('"default"', '"plus"'))
+    # HR@5, HR@10, HR@20 are .06, .12, .24 and NDCG .03, .06, .12: HR@5 and NDCG@5 below .0629 and .0447 of the paper.
+    project.add("plus", 0, make_record(0.070, 0.060))
+    return project

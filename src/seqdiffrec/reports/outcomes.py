@@ -1,10 +1,10 @@
 """What became of a study's rows: the records of each row on one dataset, and how far rows stand apart."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from seqdiffrec.data.storage import read_json
 from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread, seed_noise
@@ -15,6 +15,7 @@ from seqdiffrec.reports.record import read_record
 from seqdiffrec.reports.study import InferenceRow, Row, Study
 
 _TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
+K = TypeVar("K", bound=Hashable)
 _NEEDED = ("settings", "corpus", "machine", "revision", "training_seconds", "seeds_averaged", "validation", "test")
 
 
@@ -87,6 +88,16 @@ def trained_outcomes(outcomes: Iterable[Outcome]) -> list[Outcome]:
 def validated(outcome: Outcome) -> float:
     """The mean over seeds of what epochs and rows are chosen by."""
     return mean_and_spread(outcome.values(VALIDATION))[0]
+
+
+def best_of_each(outcomes: Iterable[Outcome], key: Callable[[Outcome], K]) -> dict[K, Outcome]:
+    """Of those with the same key the one with the best validation, by key."""
+    best: dict[K, Outcome] = {}
+    for outcome in outcomes:
+        of = key(outcome)
+        if of not in best or validated(outcome) > validated(best[of]):
+            best[of] = outcome
+    return best
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from seqdiffrec.reports.outcomes import (
     Measure,
     Outcome,
     against_paper,
+    best_of_each,
     difference,
     noise_of,
     number,
     signed,
     signed_number,
     trained_outcomes,
-    validated,
 )
 from seqdiffrec.reports.pairs import Pair
 from seqdiffrec.reports.paper import METRICS, table2
@@ -166,11 +166,7 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
     Empty where the paper has none of them.
     """
     trained = trained_outcomes(outcomes)
-    best: dict[tuple[str, str], Outcome] = {}
-    for outcome in trained:
-        kind = outcome.kind()
-        if kind not in best or validated(outcome) > validated(best[kind]):
-            best[kind] = outcome
+    best = best_of_each(trained, Outcome.kind)
     rows: list[list[str]] = []
     for outcome in trained:
         model, shown = outcome.kind()

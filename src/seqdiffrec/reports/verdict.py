@@ -3,12 +3,13 @@
 import textwrap
 
 from seqdiffrec.data.words import counted
-from seqdiffrec.evaluation.significance import Comparison
+from seqdiffrec.evaluation.significance import Comparison, mean_and_spread
 from seqdiffrec.reports.outcomes import (
     TEST,
     Difference,
     Outcome,
     against_paper,
+    best_of_each,
     difference,
     noise_of,
     number,
@@ -50,11 +51,7 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
         return ""
     cells = {outcome.row.title: against_paper(outcome, dataset) for outcome in ours}
     reached = ", ".join(f"{title} in {sum(one >= 0 for one in of)} of {len(of)} figures" for title, of in cells.items())
-    best: dict[str, Outcome] = {}
-    for outcome in trained:
-        system = outcome.kind()[0]
-        if system not in best or validated(outcome) > validated(best[system]):
-            best[system] = outcome
+    best = best_of_each(trained, lambda outcome: outcome.kind()[0])
     diffrec = best.pop("diffrec")
     parts = [f"- **{title_of(dataset)}.** At or above DiffRec's column of the paper: {reached}."]
     if best:
@@ -83,8 +80,7 @@ def _best_opponent(diffrec: Outcome, other: Outcome, pairs: list[Pair]) -> str:
 
 
 def _test(outcome: Outcome) -> float:
-    values = outcome.values(TEST)
-    return sum(values) / len(values)
+    return mean_and_spread(outcome.values(TEST))[0]
 
 
 def _missed(outcome: Outcome, dataset: str) -> str:
