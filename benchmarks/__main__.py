@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import (
     endurance,
+    epoch_speed,
     exported_speed,
     fitting,
     growth,
@@ -36,6 +37,7 @@ from seqdiffrec.models.settings import SettingError
 
 BENCHMARKS: dict[str, ModuleType] = {
     "training": training_speed,
+    "epoch": epoch_speed,
     "models": model_speed,
     "ranking": ranking_speed,
     "requests": request_speed,

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,7 @@ def describe(device: torch.device) -> dict[str, Any]:
             "torch_threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             # One name stands for processors with other instructions.
-            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "instructions": torch.backends.cpu.get_cpu_capability() + " and AMX" * has_amx(),
             "bfloat16": has_bfloat16(device),
             "load_before": round(os.getloadavg()[0], 2),
         },
@@ -30,9 +31,15 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9) -> float:
-    """FLOP/s of a product of two float32 matrices, size x size: the median of some, after a warm-up."""
-    left, right = torch.randn(2, size, size, device=device)
+def has_amx() -> bool:
+    """Whether the processor multiplies tiles, which torch's own name for its instructions leaves out."""
+    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16"))
+
+
+def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of a product of two matrices, size x size: the median of some, after a warm-up."""
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
     seconds: list[float] = []
     for _ in range(repeats + 2):
         started = time.perf_counter()
@@ -40,6 +47,12 @@ def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9) -> flo
         finish()
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / median(seconds[2:])
+
+
+def matmul_rates(device: torch.device) -> dict[str, float]:
+    """`matmul_rate` in float32, and in bfloat16 where the machine has instructions for it."""
+    rates = {"matmul": matmul_rate(device)}
+    return rates | ({"bfloat16_matmul": matmul_rate(device, dtype=torch.bfloat16)} if has_bfloat16(device) else {})
 
 
 def available_memory() -> int | None:

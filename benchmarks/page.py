@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plots import Panel, Plot, Points, draw
-from benchmarks.tables import columns_of, shown
+from benchmarks.tables import MATMUL_RATES, columns_of, shown
 from benchmarks.workers import ROOT, BenchmarkError
 from seqdiffrec.data.storage import replace_file
 
@@ -24,6 +24,7 @@ BLOCK = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # How to record what is not there yet.
 COMMANDS = {
     "training": "python -m benchmarks training --peers --save",
+    "epoch": "python -m benchmarks epoch --save",
     "models": "python -m benchmarks models --save",
     "ranking": "python -m benchmarks ranking --save",
     "requests": "python -m benchmarks requests --save",
@@ -114,13 +115,15 @@ def filled(name: str, record: Record, plots: list[Plot]) -> str:
         ", ".join(f"{package} {version}" for package, version in own.items())
         for own in record.get("peer_versions", {}).values()
     )
-    rate = record.get("matmul_gflop_per_second")
+    rates = ", ".join(f"{kind} {record[key]} GFLOP/s" for kind, key in MATMUL_RATES.items() if key in record)
+    where = [machine["processor"], *([machine["instructions"]] if "instructions" in machine else [])]
+    where += [f"{machine['cores']} cores", f"{machine['torch_threads']} threads", machine["device"]]
+    where += [f"load before the run {machine['load_before']}"]
     said = (
         f"[Record](../benchmarks/results/{name}.json): `{record['command']}`, on {record['data']}. "
-        f"{machine['processor']}, {machine['cores']} cores, {machine['torch_threads']} threads, {machine['device']}, "
-        f"load before the run {machine['load_before']}; Python {versions['python']}, torch {versions['torch']}, "
+        f"{', '.join(where)}; Python {versions['python']}, torch {versions['torch']}, "
         f"revision `{(record['revision'] or 'unknown')[:10]}`.{f' Peers: {peers}.' if peers else ''}"
-        f"{f' A product of two float32 matrices: {rate} GFLOP/s.' if rate else ''}"
+        f"{f' A product of two matrices: {rates}.' if rates else ''}"
     )
     lines = [line for plot in plots for line in (f"![{plot.alt}]({IMAGES.as_posix()}/{plot.name}.svg)", "")]
     # Right before the table: docs/check.py looks for a figure's record there.

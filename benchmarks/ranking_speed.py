@@ -6,7 +6,7 @@ system has a process of its own; they take turns. SASRec draws no noise and is t
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,9 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     add_rounds(parser)
     parser.add_argument("--cases", type=int, help="rank the first so many test cases only")
+    add_datasets(parser)
+
+
+def add_datasets(parser: argparse.ArgumentParser) -> None:
+    """Which datasets."""
     parser.add_argument(
         "--datasets", nargs="+", choices=DATASETS, help="default: those of the data root; made-up ones without"
     )
+
+
+def chosen_datasets(options: argparse.Namespace) -> Sequence[str]:
+    """Those that were named; without, all that there are."""
+    return options.datasets or (DATASETS if options.data_root else DATASETS[:1])
 
 
 def ranker(worker: Worker, seeds: int, cases: int | None) -> Callable[[], int]:
@@ -43,8 +53,7 @@ def ranker(worker: Worker, seeds: int, cases: int | None) -> Callable[[], int]:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Time all systems on the test cases of each dataset, or on the first ``--cases`` of them."""
-    names = options.datasets or (DATASETS if options.data_root else DATASETS[:1])
-    loads = {name: load(options.data_root, name) for name in names}
+    loads = {name: load(options.data_root, name) for name in chosen_datasets(options)}
     rows: dict[str, Any] = {}
     device = pick_device("auto")
     rate = matmul_rate(device)

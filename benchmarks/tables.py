@@ -9,6 +9,8 @@ from rich.table import Table
 
 # Their values are places on one machine.
 PLACES = ("--data-root", "--environments")
+# What a record may tell of the machine's rate of matrix products.
+MATMUL_RATES = {"float32": "matmul_gflop_per_second", "bfloat16": "bfloat16_matmul_gflop_per_second"}
 
 
 def command(words: list[str]) -> str:
@@ -31,8 +33,9 @@ def show(record: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     facts = {"settings": record["settings"], **record["machine"], "revision": record["revision"]}
-    if "matmul_gflop_per_second" in record:
-        facts["float32 matmul"] = f"{record['matmul_gflop_per_second']} GFLOP/s"
+    for kind, key in MATMUL_RATES.items():
+        if key in record:
+            facts[f"{kind} matmul"] = f"{record[key]} GFLOP/s"
     facts |= record.get("peer_versions", {})
     console.print(*(f"{key}: {value}" for key, value in facts.items()), sep="\n", highlight=False, soft_wrap=True)
     console.print(*record.get("notes", []), sep="\n", highlight=False, soft_wrap=True)

@@ -1,12 +1,14 @@
 """The benchmarks from their options to their records, with workers that only pretend to train."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import (
+    epoch_speed,
     exported_speed,
     growth,
     model_speed,
@@ -32,24 +34,28 @@ class FakeWorker:
     """Trains a set number of targets a step at a set rate; its list gets better with the targets it has seen."""
 
     made: list["FakeWorker"]
+    asked: list[tuple[str, dict[str, Any]]]  # of all workers: the order, and with what
 
     def __init__(self, name: str, module: str, spec: dict[str, Any], **more: Any):
         self.name, self.module, self.spec, self.more = name, module, spec, more
+        self.steps = more.get("steps", 1)
         self.facts: dict[str, Any] = {"batch": f"{spec.get('sequences', spec.get('rows'))} of something"}
         self.facts |= {"versions": {"peer": "1.0"}} if "peers" in module else {}
         self.all_targets, self.told, self.ended = 0, dict[str, Any](), False
         FakeWorker.made.append(self)
 
     def __call__(self) -> int:
-        return self.ask("train", steps=self.more["steps"])["targets"]
+        return self.ask("train", steps=self.steps)["targets"]
 
     def ask(self, order: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = {"peak": 3 * 2**20}
+        FakeWorker.asked.append((order, arguments))
         if order == "train":
             seconds = arguments.get("seconds", 1.0)
             targets = int(TARGETS.get(self.name, 300) * seconds)
             self.all_targets += targets
-            answer |= {"targets": targets, "seconds": seconds, "all_targets": self.all_targets}
+            steps = arguments.get("steps")
+            answer |= {"targets": targets, "steps": steps, "seconds": seconds, "all_targets": self.all_targets}
             answer |= {} if "peers" in self.module else {"flop": 10**6 * self.all_targets}
         elif order == "rank":
             # Each user at rank 7 adds a third, 1 / log2(8): one for every thousand targets, beside one far below.
@@ -73,12 +79,22 @@ class FakeWorker:
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeWorker.made = []
-    for module in (training_speed, model_speed, quality, growth, request_speed, exported_speed, ranking_speed):
+    FakeWorker.made, FakeWorker.asked = [], []
+    for module in (
+        training_speed,
+        epoch_speed,
+        model_speed,
+        quality,
+        growth,
+        request_speed,
+        exported_speed,
+        ranking_speed,
+    ):
         monkeypatch.setattr(module, "Worker", FakeWorker)
     for module in (training_speed, model_speed, quality):
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
-    monkeypatch.setattr(training_speed, "matmul_rate", lambda device: 1e9)
+    for module in (training_speed, epoch_speed):
+        monkeypatch.setattr(module, "matmul_rates", lambda device: {"matmul": 1e9, "bfloat16_matmul": 4e9})
     monkeypatch.setattr(training_speed, "python_of", lambda name, folder: Path("python"))
 
 
@@ -105,6 +121,9 @@ def test_training_beside_peers_in_turns(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert record["peer_versions"] == {"recbole": {"peer": "1.0"}, "rectools": {"peer": "1.0"}}
     assert rows["SASRec"]["times_reference"] == {"median": 4} and rows["SASRec"]["times_recbole"] == {"median": 8}
+    assert record["matmul_gflop_per_second"] == 1 and record["bfloat16_matmul_gflop_per_second"] == 4
+    in_float32, in_bfloat16 = (rows["SASRec"][f"share_of_{key}_rate"] for key in ("matmul", "bfloat16_matmul"))
+    assert in_float32 == pytest.approx(4 * in_bfloat16, rel=0.01)
     assert rows["SASRec"]["mflop_per_target"] == 1 and rows["SASRec"]["peak_memory_mib"] == 3
     assert rows["RecTools SASRec"]["mflop_per_target"] is None
     by_name = {worker.name: worker for worker in FakeWorker.made}
@@ -123,6 +142,23 @@ def fixed_ratios(laps: Any, base: str) -> dict[str, Any]:
 
     units = {name: own[0].units for name, own in laps.items()}
     return {name: Ratio(count / units[base]) for name, count in units.items()}
+
+
+def test_an_epoch_in_as_many_laps_as_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_speed, "load", lambda root, name: FakeLoad())
+    monkeypatch.setattr(epoch_speed, "take_turns", lambda tasks, rounds: take_turns(tasks, rounds, Clock()))
+    record = epoch_speed.run(options("epoch", "--rounds", "6", "--datasets", "beauty", "ml-1m"))
+    assert list(record["rows"]) == [
+        f"{dataset}, {name}" for dataset in ("beauty", "ml-1m") for name in ("SASRec", "DiffRec shared_history")
+    ]
+    row, targets = record["rows"]["ml-1m, SASRec"], FakeLoad.log.num_targets
+    # 400 targets in a lap of a second, of a million operations each.
+    assert row["seconds"] == pytest.approx(targets / 400, abs=0.05) and row["targets"] == targets
+    assert (row["mflop_per_target"], row["gflop_per_second"]) == (1, 0.4)
+    assert (row["share_of_matmul_rate"], row["share_of_bfloat16_matmul_rate"]) == (0.4, 0.1)
+    # Its warm-up of 8 steps had 400 targets, so 50 a step.
+    by_name = {worker.name: worker for worker in FakeWorker.made}
+    assert by_name["SASRec"].steps == math.ceil(targets / 6 / 50)
 
 
 def test_training_without_peers_has_no_columns_of_theirs() -> None:
@@ -250,6 +286,10 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
     assert small["p50_ms"] == small["p99_ms"] == 20 and small["times_reference"] == 10
     assert (small["output"], small["turns"], small["bulk_users"]) == ("cosine", "taken", 16)
     assert (big["output"], big["turns"], big["bulk_users"]) == ("product", "one after the other", 8)
+    # Each is asked untimed right before, and round by round the other way round.
+    asked = [(how["number"], how["seeds"]) for order, how in FakeWorker.asked if order == "request"]
+    assert asked[:6] == [(-1, 1), (0, 1), (-1, 1), (0, 1), (-1, 10), (0, 10)]  # SASRec, DiffRec, and with ten draws
+    assert asked[6:12] == [(-1, 10), (1, 10), (-1, 1), (1, 1), (-1, 1), (1, 1)]
     specs = [worker.spec for worker in FakeWorker.made if worker.spec["num_items"] == 10_000_000]
     assert [spec["settings"]["cosine_output"] for spec in specs] == [False, False]
     monkeypatch.setattr(request_speed, "available_memory", lambda: 8 * gib)
