@@ -21,7 +21,7 @@ from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.data.split import Cases, Split
 from seqdiffrec.evaluation import rank_targets
 from seqdiffrec.models import SASRecConfig, SequenceModel
-from seqdiffrec.models.device import pick_device, use_bfloat16
+from seqdiffrec.models.device import Precision, pick_device, rank_in, use_bfloat16
 from seqdiffrec.models.encoder import EncoderConfig
 from seqdiffrec.training import Reporter, Trainer, TrainingConfig
 from seqdiffrec.training.loop import seeded
@@ -64,13 +64,19 @@ class OwnSystem:
         return len(batch.targets)
 
     def rank(
-        self, part: str = "validation", seeds: int = 1, cases: int | None = None, list_ranks: bool = True
+        self,
+        part: str = "validation",
+        seeds: int = 1,
+        cases: int | None = None,
+        list_ranks: bool = True,
+        precision: Precision = "float32",
     ) -> dict[str, Any]:
         """Rank the targets of a part of the split, or of its first cases."""
         chosen = first(self.split.test if part == "test" else self.split.validation, cases)
-        ranks = rank_targets(
-            lambda histories: self.model.predict_histories(histories, seeds), chosen, self.model.num_items
-        )
+        with rank_in(precision, self.trainer.device):
+            ranks = rank_targets(
+                lambda histories: self.model.predict_histories(histories, seeds), chosen, self.model.num_items
+            )
         finish()
         self.model.train()
         return {"cases": len(chosen)} | ({"ranks": ranks.seen_kept.tolist()} if list_ranks else {})

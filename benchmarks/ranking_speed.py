@@ -2,7 +2,7 @@
 
 The test sets of Beauty and, where the data root has it, ML-1M. What training teaches does not change the time. Each
 system has a process of its own; they take turns. SASRec draws no noise and is the reference. Operations are counted
-(`benchmarks.operations`); all products are float32.
+(`benchmarks.operations`). Products are float32; where the machine has bfloat16, ten draws are also ranked in that.
 """
 
 import argparse
@@ -19,9 +19,8 @@ from benchmarks.pairs import Spread, add_rounds, ratios, take_turns
 from benchmarks.training_speed import common_spec
 from benchmarks.workers import Worker, kept
 from benchmarks.workload import SYSTEMS, Workload, load
-from seqdiffrec.models.device import pick_device
+from seqdiffrec.models.device import Precision, has_bfloat16, pick_device
 
-SEEDS = (1, 10)
 REFERENCE = "SASRec"
 DATASETS = ("beauty", "ml-1m")
 WARM_UP_CASES = 512
@@ -46,9 +45,18 @@ def chosen_datasets(options: argparse.Namespace) -> Sequence[str]:
     return options.datasets or (DATASETS if options.data_root else DATASETS[:1])
 
 
-def ranker(worker: Worker, seeds: int, cases: int | None) -> Callable[[], int]:
+def ranker(worker: Worker, seeds: int, cases: int | None, precision: Precision) -> Callable[[], int]:
     """A lap: rank the test cases, and return their number."""
-    return lambda: worker.ask("rank", part="test", seeds=seeds, cases=cases, list_ranks=False)["cases"]
+    how = {"part": "test", "seeds": seeds, "cases": cases, "precision": precision}
+    return lambda: worker.ask("rank", list_ranks=False, **how)["cases"]
+
+
+def ways(name: str) -> list[tuple[str, int, Precision]]:
+    """The rows of a system: label, noise draws and precision."""
+    if name == REFERENCE:
+        return [(name, 1, "float32")]
+    rows: list[tuple[str, int, Precision]] = [(f"{name}, 1 seed", 1, "float32"), (f"{name}, 10 seeds", 10, "float32")]
+    return rows + [(f"{name}, 10 seeds, bfloat16", 10, "bfloat16")] * has_bfloat16(pick_device("auto"))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -76,13 +84,12 @@ def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:
         load_.log.write(Path(folder) / "log.npz")
         spec = common_spec(Path(folder) / "log.npz", options)
         for name in SYSTEMS:
-            for seeds in (1,) if name == REFERENCE else SEEDS:  # each its own process, so that memory is its own
-                label = name if name == REFERENCE else f"{name}, {seeds} seed{'s' * (seeds > 1)}"
+            for label, seeds, precision in ways(name):  # each its own process, so that memory is its own
                 worker = Worker(label, MODULE, {**spec, "model": name}, threads=torch.get_num_threads())
                 workers[label] = worker
-                ranker(worker, seeds, min(WARM_UP_CASES, options.cases or WARM_UP_CASES))()
+                ranker(worker, seeds, min(WARM_UP_CASES, options.cases or WARM_UP_CASES), precision)()
                 asked[label] = {"part": "test", "seeds": seeds, "cases": options.cases}
-                tasks[label] = ranker(worker, seeds, options.cases)
+                tasks[label] = ranker(worker, seeds, options.cases, precision)
         laps = take_turns(tasks, options.rounds)
         against = ratios(laps, REFERENCE)
         peaks = {name: worker.told["peak"] for name, worker in workers.items()}

@@ -302,8 +302,15 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
 
 def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking_speed, "load", lambda root, name: FakeLoad())
+    monkeypatch.setattr(ranking_speed, "has_bfloat16", lambda device: False)
+    assert len(ranking_speed.run(options("ranking", "--datasets", "beauty"))["rows"]) == 5
+    assert {how["precision"] for order, how in FakeWorker.asked if order == "rank"} == {"float32"}
+    FakeWorker.made, FakeWorker.asked = [], []
+    monkeypatch.setattr(ranking_speed, "has_bfloat16", lambda device: True)
     record = ranking_speed.run(options("ranking", "--datasets", "beauty", "ml-1m"))
-    assert len(record["rows"]) == 10 and len(FakeWorker.made) == 10
+    assert len(record["rows"]) == 14 and len(FakeWorker.made) == 14
+    rounded = [how["seeds"] for order, how in FakeWorker.asked if how.get("precision") == "bfloat16"]
+    assert set(rounded) == {10} and len(rounded) == 4 * (1 + record["settings"]["rounds"])  # and a warm-up each
     row = record["rows"]["ml-1m, DiffRec bidirectional, 10 seeds"]
     assert row["peak_memory_mib"] == 3 and row["cases_per_second"]["median"] > 0
     # 2 TFLOP in the row's seconds, beside what this machine multiplies.

@@ -12,6 +12,7 @@ import torch
 import seqdiffrec as sdr
 from seqdiffrec.data import Sequences
 from seqdiffrec.evaluation import rank_targets
+from seqdiffrec.models.device import has_bfloat16
 from seqdiffrec.training import Reporter, RunFolder
 
 MODELS = ["diffrec", "shared", "sasrec", "popularity"]
@@ -192,6 +193,15 @@ def test_evaluate_on_validation_and_on_other_data(models, data, other_data):
         model.evaluate(data, part="train")
     with pytest.raises(sdr.RunError, match="not those that this model was trained on"):
         model.evaluate(other_data)
+
+
+def test_evaluate_in_bfloat16_is_near(models, data):
+    if not has_bfloat16(torch.device("cpu")):
+        with pytest.raises(sdr.SettingError, match="no instructions"):
+            models["sasrec"].evaluate(data, precision="bfloat16")
+        return
+    expected, found = (models["sasrec"].rank(data, precision=one).seen_kept for one in ("float32", "bfloat16"))
+    assert np.abs(expected - found).max() <= 2 and (expected == found).mean() > 0.8
 
 
 def test_a_split_in_time_is_part_of_the_run(frame, tmp_path):

@@ -1,11 +1,14 @@
 """Where tensors live, and in which precision matrix products run there."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import torch
 
 from seqdiffrec.models.settings import SettingError
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def pick_device(name: str) -> torch.device:
@@ -20,6 +23,27 @@ def pick_device(name: str) -> torch.device:
 def use_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether matrix products run in bfloat16: as told, or with ``auto`` where the machine has instructions for it."""
     return has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+
+@contextmanager
+def rank_in(precision: Precision, device: torch.device) -> Generator[None]:
+    """Inside, matrix products of float32 run in this precision: bfloat16 rounds their factors, and nothing else.
+
+    Sums and what comes out are float32 in both, so scores do not tie more than they do (docs/adr/0020). It holds for
+    the whole process. Raises SettingError where bfloat16 is of no use: on a GPU, and without instructions for it.
+    """
+    if precision == "float32":
+        yield
+        return
+    if device.type != "cpu" or not has_bfloat16(device):
+        why = "this processor has no instructions for it" if device.type == "cpu" else f"the model is on {device}"
+        raise SettingError(f"ranking in bfloat16 is for a CPU that has it: {why}; leave the precision at float32")
+    matmul = cast(Any, torch.backends.mkldnn).matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def has_bfloat16(device: torch.device) -> bool:
