@@ -2,9 +2,7 @@
 
 Each system has a process of its own; they take turns request by request. SASRec draws no noise and is the reference.
 Models are as the recipes `plus` have them. Where a catalogue is so big that the two models do not fit the machine's
-memory together, they are asked one after the other; where a model does not fit with its cosine output, which keeps a
-second copy of the table, it scores by the plain product, which takes the same number of operations; where that does not
-fit either, its row says so.
+memory together, they are asked one after the other; where one does not fit alone, its row says so.
 
 Catalogues of ``--graph`` and ``--lists`` are asked by an approximate index of that kind, too, which finds at least 0.99
 of the exact first ten if it can. The vectors of the items are made up in groups of a hundred, for something to find.
@@ -40,7 +38,7 @@ SYSTEMS: dict[str, tuple[str, int, str | None]] = {
 }
 # The share of the exact lists that an index is to find, and the users by whom it is measured.
 OVERLAP, OVERLAP_USERS = 0.99, 64
-ADDITIONS = {"seen_bias": True, "filter_share": 0.5}
+ADDITIONS = {"seen_bias": True, "filter_share": 0.5, "cosine_output": True}
 WARM_UP = 5
 # What a process needs besides its tables: torch, and the scores of ten draws.
 BESIDES = 2**30
@@ -67,26 +65,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 
 
-def needed(num_items: int, *, cosine: bool, hidden_size: int, rough: bool, lists: bool) -> int:
-    """Bytes that a model needs: the table in float32, its directions, copies to score by, and scores of ten draws."""
+def needed(num_items: int, *, hidden_size: int, rough: bool, lists: bool) -> int:
+    """Bytes that a model needs: the table in float32, copies to score by, and scores of ten draws."""
     copy = 2 if rough else 4 * (4 * num_items * hidden_size <= LARGEST_BYTES)
     in_lists = (2 if rough else 4) * lists
-    each = hidden_size * (4 + 4 * cosine + copy + in_lists) + 10 * (2 if rough else 4) + 20
+    each = hidden_size * (4 + copy + in_lists) + 10 * (2 if rough else 4) + 20
     return num_items * each + BESIDES
 
 
 def bulk_users(num_items: int, most: int) -> int:
     """Users asked for in bulk: fewer the bigger the catalogue, since the time grows with it."""
     return min(most, max(8, 25_000_000 // num_items))
-
-
-def plan(num_items: int, memory: int | None, hidden_size: int, rough: bool, lists: bool) -> tuple[bool, bool, int]:
-    """Whether the two models run side by side, with a cosine output, and the bytes that one needs; see above."""
-    how = {"hidden_size": hidden_size, "rough": rough, "lists": lists}
-    need = {flag: needed(num_items, cosine=flag, **how) for flag in (True, False)}
-    have = float("inf") if memory is None else SHARE_OF_MEMORY * memory
-    cosine = need[True] <= have
-    return 2 * need[cosine] <= have, cosine, need[cosine]
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -97,22 +86,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         memory = available_memory()
         kinds = [kind for kind in KINDS if num_items in getattr(options, kind)]
         for in_lists in sorted({False, "lists" in kinds}, reverse=True):
-            together, cosine, need = plan(num_items, memory, options.hidden_size, rough, in_lists)
+            need = needed(num_items, hidden_size=options.hidden_size, rough=rough, lists=in_lists)
             if memory is None or need <= SHARE_OF_MEMORY * memory:
                 break
             said = f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
-            rows[f"{num_items:,} items" + ", lists" * in_lists] = {"output": said}
+            rows[f"{num_items:,} items" + ", lists" * in_lists] = {"not_asked": said}
             kinds = [kind for kind in kinds if kind != "lists"]
         else:
             continue
+        together = memory is None or 2 * need <= SHARE_OF_MEMORY * memory
         models = list(dict.fromkeys(model for model, _, _ in SYSTEMS.values()))
         found: dict[str, dict[str, Any]] = {}
         for group in [models] if together else [[model] for model in models]:
-            found |= ask(num_items, group, cosine, kinds, options)
+            found |= ask(num_items, group, kinds, options)
         base = np.array(found[REFERENCE]["seconds"])
         for name, row in found.items():
             row["times_reference"] = round(float(np.median(np.array(row.pop("seconds")) / base)), 3)
-            row["output"] = "cosine" if cosine else "product"
             row["turns"] = "taken" if together else "one after the other"
             rows[f"{num_items:,} items, {name}"] = row
     settings = {
@@ -127,15 +116,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {"data": "random histories", "settings": settings, "reference": REFERENCE, "rows": rows}
 
 
-def ask(
-    num_items: int, models: list[str], cosine: bool, kinds: list[str], options: argparse.Namespace
-) -> dict[str, dict[str, Any]]:
+def ask(num_items: int, models: list[str], kinds: list[str], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The figures of all systems over these models, in turns."""
     with kept() as workers:
         for model in models:
             more = {} if model == REFERENCE else {"history_skip": True}
             spec = {"model": model, "num_items": num_items, "size": options.size, "top": TOP}
-            spec["settings"] = {**ADDITIONS, **more, "cosine_output": cosine}
+            spec["settings"] = {**ADDITIONS, **more}
             workers[model] = Worker(f"{model}, {num_items:,} items", MODULE, spec, threads=torch.get_num_threads())
         systems = {
             name: (workers[model], {"seeds": seeds, "kind": kind})

@@ -262,8 +262,7 @@ def test_requests_of_an_exported_file() -> None:
     assert (plain["p50_ms"], plain["times_reference"], plain["overlap@10"]) == (20, 1, None)
     assert (file["p50_ms"], file["times_reference"], file["overlap@10"]) == (5, 0.25, 0.9877)
     assert rows["300 items, exported, 1 seed"]["p50_ms"] == 0.5
-    assert [row["output"] for name, row in rows.items() if name.endswith("torch, 1 seed")] == ["cosine", "product"]
-    assert [worker.spec["settings"]["cosine_output"] for worker in FakeWorker.made] == [True, True, False, False]
+    assert all(worker.spec["settings"]["cosine_output"] for worker in FakeWorker.made)
     assert all(worker.ended for worker in FakeWorker.made)
 
 
@@ -278,25 +277,25 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
         *(f"{size} items, DiffRec, 10 seeds, lists" for size in ("100,000", "1,000,000")),
         "10,000,000 items, lists",
     ]
-    assert rows["10,000,000 items, lists"] == {"output": "needs 20 GiB, there are 18"}
+    assert rows["10,000,000 items, lists"] == {"not_asked": "needs 20 GiB, there are 18"}
     near = rows["100,000 items, DiffRec, 10 seeds, graph"]
     assert (near["p50_ms"], near["build_seconds"], near["overlap@10"], near["breadth"]) == (5, 4.0, 0.99, 64)
     assert "breadth" not in rows["100,000 items, DiffRec, 10 seeds"]
     small, big = rows["12,101 items, DiffRec, 10 seeds"], rows["10,000,000 items, DiffRec, 10 seeds"]
     assert small["p50_ms"] == small["p99_ms"] == 20 and small["times_reference"] == 10
-    assert (small["output"], small["turns"], small["bulk_users"]) == ("cosine", "taken", 16)
-    assert (big["output"], big["turns"], big["bulk_users"]) == ("product", "one after the other", 8)
+    assert (small["turns"], small["bulk_users"]) == ("taken", 16)
+    assert (big["turns"], big["bulk_users"]) == ("one after the other", 8)
     # Each is asked untimed right before, and round by round the other way round.
     asked = [(how["number"], how["seeds"]) for order, how in FakeWorker.asked if order == "request"]
     assert asked[:6] == [(-1, 1), (0, 1), (-1, 1), (0, 1), (-1, 10), (0, 10)]  # SASRec, DiffRec, and with ten draws
     assert asked[6:12] == [(-1, 10), (1, 10), (-1, 1), (1, 1), (-1, 1), (1, 1)]
     specs = [worker.spec for worker in FakeWorker.made if worker.spec["num_items"] == 10_000_000]
-    assert [spec["settings"]["cosine_output"] for spec in specs] == [False, False]
+    assert [spec["settings"]["cosine_output"] for spec in specs] == [True, True]
     monkeypatch.setattr(request_speed, "available_memory", lambda: 8 * gib)
     record = request_speed.run(options("requests", "--catalogues", "10000000"))
     assert record["rows"] == {
-        "10,000,000 items, lists": {"output": "needs 20 GiB, there are 8"},
-        "10,000,000 items": {"output": "needs 16 GiB, there are 8"},
+        "10,000,000 items, lists": {"not_asked": "needs 20 GiB, there are 8"},
+        "10,000,000 items": {"not_asked": "needs 16 GiB, there are 8"},
     }
 
 

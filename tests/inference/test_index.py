@@ -46,7 +46,7 @@ def test_it_finds_what_scores_highest(settings, kind):
     draws = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         catalogue = of.table.catalogue()
-        scores = draws @ catalogue.weight[1:].T + (0 if catalogue.bias is None else catalogue.bias[1:])
+        scores = draws @ catalogue.vectors(slice(1, None)).T + (0 if catalogue.bias is None else catalogue.bias[1:])
     wanted = scores.topk(10).indices + 1
     assert overlap(wanted[0], index(draws[:1], 20)) > 0.95
     found = index(draws, 20)

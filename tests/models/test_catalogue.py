@@ -14,18 +14,21 @@ from seqdiffrec.models.top import BARRED, Barred
 DRAWS, ROWS, ITEMS, SIZE = 3, 5, 400, 16
 
 
-def make(*, rough: bool, scale: float = 1.0) -> tuple[Catalogue, torch.Tensor, Added]:
+def make(*, rough: bool, scale: float = 1.0, scaled: bool = False) -> tuple[Catalogue, torch.Tensor, Added]:
+    """scaled: with a factor for each item."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(ITEMS + 1, SIZE, generator=draw)
     bias = torch.randn(ITEMS + 1, generator=draw)
     h = scale * torch.randn(DRAWS, ROWS, SIZE, generator=draw)
     rows = torch.arange(ROWS).repeat_interleave(4)
     items = torch.randint(1, ITEMS + 1, (4 * ROWS,), generator=draw)
-    return Catalogue(weight, bias, rough), h, Added(rows, items, torch.randn(4 * ROWS, generator=draw) * 3)
+    each = 0.5 + torch.rand(ITEMS + 1, generator=draw) / 2 if scaled else None
+    return Catalogue(weight, bias, rough, each), h, Added(rows, items, torch.randn(4 * ROWS, generator=draw) * 3)
 
 
 def expected(of: Catalogue, h: torch.Tensor, added: Added) -> torch.Tensor:
-    scores = h.double() @ of.weight[1:].T.double() + of.bias[1:].double()
+    scores = h.double() @ of.weight[1:].T.double()
+    scores = (scores if of.scale is None else scores * of.scale[1:].double()) + of.bias[1:].double()
     for row, item, value in zip(added.rows, added.items, added.values, strict=True):
         scores[:, row, item - 1] += value
     return scores.softmax(-1).mean(0)
@@ -39,17 +42,20 @@ def barred() -> Barred:
 
 
 @pytest.mark.parametrize("at_once", [1, 2 * DRAWS * (ITEMS + 1), 2**20])
-def test_probabilities_by_the_formula(monkeypatch, at_once):
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("largest", [0, 2**30])
+def test_probabilities_by_the_formula(monkeypatch, at_once, scaled, largest):
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
-    of, h, added = make(rough=False)
+    monkeypatch.setattr(packed, "LARGEST_BYTES", largest)
+    of, h, added = make(rough=False, scaled=scaled)
     torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(("at_once", "stretch"), [(1, None), (2**20, None), (2**20, 37 * DRAWS * ROWS), (1, 1)])
 @pytest.mark.parametrize(("each", "more"), [(4, 64), (1, 0)], ids=["wide", "narrow"])
 @pytest.mark.parametrize("rough", [False, True])
-@pytest.mark.parametrize("scale", [0.05, 1.0, 4.0])
-def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, stretch, scale):
+@pytest.mark.parametrize(("scale", "scaled"), [(0.05, False), (1.0, False), (4.0, False), (1.0, True)])
+def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more, at_once, stretch, scale, scaled):
     """At a small scale all items are close together, so that bfloat16 alone would take others."""
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
     if stretch is not None:  # as a large catalogue is gone through
@@ -59,7 +65,7 @@ def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more,
     monkeypatch.setattr(catalogue, "ROUGH_SHARE", 1.0)
     monkeypatch.setattr(catalogue, "CANDIDATES_EACH", each)
     monkeypatch.setattr(catalogue, "CANDIDATES_MORE", more)
-    of, h, added = make(rough=rough, scale=scale)
+    of, h, added = make(rough=rough, scale=scale, scaled=scaled)
     probabilities = expected(of, h, added)
     barred().put_into(probabilities)
     wanted = probabilities.sort(dim=1, descending=True)

@@ -40,7 +40,8 @@ class ItemMap:
         """
         if not isinstance(model, TableModel):
             raise SettingError(f"{model.name} has no item vectors, so there is no map of the items")
-        vectors = model.table.embedding.weight if isinstance(model, DiffRec) else model.table.catalogue().weight
+        table = model.table
+        vectors = table.embedding.weight if isinstance(model, DiffRec) else table.catalogue().vectors(slice(None))
         vectors = vectors.detach()[1:].float()
         columns = model.item_counts.argsort(descending=True, stable=True)[:limit]
         shown = vectors[columns]

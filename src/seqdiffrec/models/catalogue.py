@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from seqdiffrec.losses import Added
-from seqdiffrec.models.packed import PackedWeight
+from seqdiffrec.models.packed import PackedWeight, is_laid_out
 from seqdiffrec.models.top import BARRED, Barred, Top, best, largest_of
 
 # Scores computed together, 4 MiB: more would not fit the cache, fewer would not fill a matrix product.
@@ -30,14 +30,16 @@ CAUTION = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What items are scored by: ``weight h + bias``. Row 0 is padding and no candidate.
+    """What items are scored by: ``scale (weight h) + bias``. Row 0 is padding and no candidate.
 
-    rough: whether to look for the best items in bfloat16 first.
+    rough: whether to look for the best items in bfloat16 first. scale: of a cosine output, what makes each row one of
+    length 1; so the directions of a large catalogue need no second copy of it.
     """
 
     weight: Float[Tensor, "V1 D"]
     bias: Float[Tensor, " V1"] | None
     rough: bool
+    scale: Float[Tensor, " V1"] | None = None
 
     def probabilities(self, draws: Float[Tensor, "S R D"], added: Added | None) -> Float32[Tensor, "R V"]:
         """``softmax(W h + b)`` (Eq. 8) of R targets, the mean over S draws of h (Algorithm 3); column j is item j + 1.
@@ -89,7 +91,7 @@ class Catalogue:
             again[:, 1:] = columns[:, 1:] == columns[:, :-1]
             at = columns.expand(len(h), -1, -1)
             rounded = product.gather(2, at).float()
-            error = torch.einsum("rcd,srd->src", self.weight[columns], h) - rounded
+            error = torch.einsum("rcd,srd->src", self.vectors(columns), h) - rounded
             terms = (self.complete_at(columns, rounded, added, rows) - log_sums).exp()
             looked = terms * error.exp()
             total = 1 + (looked - terms).masked_fill(again, 0).sum(-1, keepdim=True)
@@ -131,25 +133,37 @@ class Catalogue:
         return best(mean, k)
 
     def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
-        """``h W^T`` with all rows, the padding's too."""
+        """What the rows of ``h`` score with all items, and with the padding's row, but for what is added."""
         if torch.is_grad_enabled() or h.dtype != torch.float32:
-            return (self.weight @ h.t()).t()
-        return self._exact.product(h)
+            return (self.vectors(slice(None)) @ h.t()).t()
+        scores = self._exact.product(h)
+        return scores if self.scale is None or self._exact.is_copy else scores.mul_(self.scale)
+
+    def vectors(self, items: Int64[Tensor, "*n"] | slice) -> Float[Tensor, "*n D"]:
+        """What these items are scored by, the bias aside."""
+        weight = self.weight[items]
+        return weight if self.scale is None else weight * self.scale[items][..., None]
 
     @cached_property
     def sample(self) -> tuple[Int64[Tensor, " n"], "Catalogue"]:
         """Up to `SAMPLE` items, evenly spaced, and what they are scored by."""
         count = len(self.weight) - 1
         items = 1 + torch.arange(min(SAMPLE, count), device=self.weight.device) * count // min(SAMPLE, count)
-        return items, Catalogue(self.weight[items], None if self.bias is None else self.bias[items], rough=False)
+        return items, Catalogue(self.vectors(items), None if self.bias is None else self.bias[items], rough=False)
 
     @cached_property
     def _exact(self) -> PackedWeight:
-        return PackedWeight(self.weight)
+        """Laid out, scaled already; where there is no copy, as the weights are."""
+        return PackedWeight(self.vectors(slice(None)) if is_laid_out(self.weight) else self.weight)
 
     @cached_property
     def _rough(self) -> PackedWeight:
-        return PackedWeight(self.weight.bfloat16())
+        rounded = torch.empty_like(self.weight, dtype=torch.bfloat16)
+        step = max(1, SCORES_AT_ONCE // self.weight.shape[1])
+        for start in range(0, len(rounded), step):  # the scaled weights are never there in float32 all at once
+            part = slice(start, start + step)
+            rounded[part] = self.vectors(part)
+        return PackedWeight(rounded)
 
     def _stretches(self, num_draws: int, count: int) -> list[slice]:
         at_once = max(1, SCORES_AT_ONCE // (num_draws * len(self.weight)))

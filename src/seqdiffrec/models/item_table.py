@@ -120,14 +120,17 @@ class ItemTable(nn.Module):
 
     def _weights(self, items: Int64[Tensor, " n"] | None) -> tuple[Float[Tensor, "n D"], Float[Tensor, " n"] | None]:
         """The items' weights, or their directions, and biases: those of all rows, or of these."""
-        if self.output is None:
-            weight, bias = self.embedding.weight, self.bias
-        else:
-            weight, bias = self.output.weight, self.output.bias
+        weight, bias = self._stored()
         if items is not None:
             weight = F.embedding(items, weight, sparse=self.by_rows)
             bias = None if bias is None else bias[items]
         return (weight if self.log_scale is None else directions(weight)), bias
+
+    def _stored(self) -> tuple[Float[Tensor, "V1 D"], Float[Tensor, " V1"] | None]:
+        """The weights and biases that items are scored by, as they are."""
+        if self.output is None:
+            return self.embedding.weight, self.bias
+        return self.output.weight, self.output.bias
 
     def catalogue(self) -> Catalogue:
         """The weights laid out for scoring, kept until training goes on, or they are changed in another way.
@@ -136,15 +139,21 @@ class ItemTable(nn.Module):
         """
         if torch.is_grad_enabled():
             return Catalogue(*self._weights(None), rough=False)
-        if self.embedding.weight.is_inference():  # nothing tells whether such weights were changed
-            return Catalogue(*self._weights(None), rough=has_bfloat16(self.embedding.weight.device))
-        of_output = (None, None) if self.output is None else (self.output.weight, self.output.bias)
-        scoring = (self.embedding.weight, self.bias, self.log_scale, *of_output)
+        weight, bias = self._stored()
+        if weight.is_inference():  # nothing tells whether such weights were changed
+            return self._laid_out()
+        scoring = (weight, bias, self.log_scale)
         state = [(one.data_ptr(), one._version) for one in scoring if one is not None]
         if self._kept is None or self._kept[0] != state:
-            weight, bias = self._weights(None)
-            self._kept = state, Catalogue(weight, bias, rough=has_bfloat16(weight.device))
+            self._kept = state, self._laid_out()
         return self._kept[1]
+
+    def _laid_out(self) -> Catalogue:
+        rough = has_bfloat16(self.embedding.weight.device)
+        if self.log_scale is None:
+            return Catalogue(*self._weights(None), rough)
+        weight, bias = self._stored()
+        return Catalogue(weight, bias, rough, inverse_lengths(weight)[:, 0])
 
     def _added(self, batch: RaggedBatch) -> Added | None:
         if self.seen_bias is None:
@@ -233,10 +242,15 @@ def directions(x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
     return cast(Tensor, _Directions.apply(x))
 
 
+def inverse_lengths(x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n 1"]:
+    """What to multiply rows with for their `directions`."""
+    return cast(Tensor, torch.linalg.vector_norm(x, dim=-1, keepdim=True)).clamp_(min=1e-12).reciprocal_()
+
+
 class _Directions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        inverse = cast(Tensor, torch.linalg.vector_norm(x, dim=-1, keepdim=True)).clamp_(min=1e-12).reciprocal_()
+        inverse = inverse_lengths(x)
         unit = x * inverse
         ctx.save_for_backward(unit, inverse)
         return unit

@@ -66,7 +66,7 @@ def _candidates(named: Int64[Tensor, "r c"], added: Added | None) -> Int64[Tenso
 def _scores(
     of: Catalogue, h: Float[Tensor, "S r D"], items: Int64[Tensor, "r C"], added: Added | None
 ) -> Float32[Tensor, "r C S"]:
-    product = (of.weight[items] @ h.permute(1, 2, 0)).permute(2, 0, 1)  # (S, r, C)
+    product = (of.vectors(items) @ h.permute(1, 2, 0)).permute(2, 0, 1)  # (S, r, C)
     scores = of.complete_at(items, product, added, slice(0, len(items))).permute(1, 2, 0)
     return scores.masked_fill(items[..., None] == 0, float("-inf"))
 

@@ -29,7 +29,7 @@ class PackedWeight:
 
     def __init__(self, weight: Float[Tensor, "V D"]):
         self._by_onednn = weight.device.type == "cpu" and _multiplies(weight.dtype)
-        self.is_copy = self._by_onednn and weight.numel() * weight.element_size() <= LARGEST_BYTES
+        self.is_copy = is_laid_out(weight)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.is_copy else weight
 
     def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
@@ -88,6 +88,12 @@ class PackedLinear(nn.Linear):
         if self._kept is None or self._kept[0] != state:
             self._kept = state, PackedWeight(self.weight.detach())
         return self._kept[1] if self._kept[1].is_copy else None
+
+
+def is_laid_out(weight: Tensor) -> bool:
+    """Whether `PackedWeight` makes a copy of this weight."""
+    is_small = weight.numel() * weight.element_size() <= LARGEST_BYTES
+    return weight.device.type == "cpu" and _multiplies(weight.dtype) and is_small
 
 
 def _multiplies(dtype: torch.dtype) -> bool:

@@ -131,7 +131,7 @@ def catalogue_of(model: SequenceModel) -> Catalogue:
 def vectors(catalogue: Catalogue, columns: Int64[Tensor, " n"]) -> Float32[Tensor, "n D1"]:
     """Weights of some items, and the bias as one dimension more where there is one."""
     items = columns.to(catalogue.weight.device) + 1
-    parts = [catalogue.weight[items]]
+    parts = [catalogue.vectors(items)]
     if catalogue.bias is not None:
         parts.append(catalogue.bias[items, None])
     return torch.cat(parts, dim=1).detach().float().cpu()
