@@ -13,6 +13,8 @@ from benchmarks.process import finish
 from seqdiffrec.models.device import has_bfloat16
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
+HERE = Path(__file__).parent
+
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Machine, versions, code revision, and how busy the machine was before the run."""
@@ -27,7 +29,7 @@ def describe(device: torch.device) -> dict[str, Any]:
             "load_before": round(os.getloadavg()[0], 2),
         },
         "versions": versions(),
-        "revision": code_revision(Path(__file__).parent),
+        "revision": code_revision(HERE, records=HERE / "results"),
     }
 
 

@@ -13,16 +13,17 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def code_revision(*beside: Path) -> str | None:
+def code_revision(*beside: Path, records: Path | None = None) -> str | None:
     """Commit of the checkout that this package runs from, with "+changes" where its files differ; None outside of git.
 
-    beside: folders of the checkout whose files count besides the package's.
+    beside: folders of the checkout whose files count besides the package's. records: a folder in these that does not.
     """
     here = Path(__file__)
     folder = here.parents[1]  # the whole package: a figure depends on all of it
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", *map(str, beside))
+        counted = [".", *map(str, beside), *([] if records is None else [f":(exclude){records}"])]
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *counted)
         # An installed copy may lie inside some other project's checkout, whose commit says nothing about it.
         tracked = _git(folder, "ls-files", str(here))
     except (OSError, subprocess.CalledProcessError):
