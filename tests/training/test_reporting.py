@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import seqdiffrec
-from seqdiffrec.training import EpochRow, TerminalReporter, TrainingState
-from seqdiffrec.training import provenance
+from seqdiffrec.training import EpochRow, TerminalReporter, TrainingState, provenance
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 
