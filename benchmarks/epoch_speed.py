@@ -30,7 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     add_rounds(parser)
     add_datasets(parser)
-    parser.add_argument("--share", type=float, default=1.0, help="time this share of an epoch only, and scale it up")
+    parser.add_argument("--share", type=share, default=1.0, help="time this share of an epoch only, and scale it up")
+
+
+def share(text: str) -> float:
+    """A share from the command line."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share: above 0, up to 1")
+    return value
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

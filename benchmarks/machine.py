@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.process import finish
-from seqdiffrec.models.device import has_bfloat16
+from seqdiffrec.models.device import has_amx, has_bfloat16
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 HERE = Path(__file__).parent
@@ -31,12 +30,6 @@ def describe(device: torch.device) -> dict[str, Any]:
         "versions": versions(),
         "revision": code_revision(HERE, records=HERE / "results"),
     }
-
-
-def has_amx() -> bool:
-    """Whether the processor multiplies tiles, which torch's own name for its instructions leaves out."""
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16"))
 
 
 def matmul_rate(device: torch.device, size: int = 1536, repeats: int = 9, dtype: torch.dtype = torch.float32) -> float:

@@ -116,13 +116,14 @@ def filled(name: str, record: Record, plots: list[Plot]) -> str:
         for own in record.get("peer_versions", {}).values()
     )
     rates = ", ".join(f"{kind} {record[key]} GFLOP/s" for kind, key in MATMUL_RATES.items() if key in record)
+    revision, changes, _ = (record["revision"] or "unknown").partition("+changes")
     where = [machine["processor"], *([machine["instructions"]] if "instructions" in machine else [])]
     where += [f"{machine['cores']} cores", f"{machine['torch_threads']} threads", machine["device"]]
     where += [f"load before the run {machine['load_before']}"]
     said = (
         f"[Record](../benchmarks/results/{name}.json): `{record['command']}`, on {record['data']}. "
         f"{', '.join(where)}; Python {versions['python']}, torch {versions['torch']}, "
-        f"revision `{(record['revision'] or 'unknown')[:10]}`.{f' Peers: {peers}.' if peers else ''}"
+        f"revision `{revision[:10]}{changes}`.{f' Peers: {peers}.' if peers else ''}"
         f"{f' A product of two matrices: {rates}.' if rates else ''}"
     )
     lines = [line for plot in plots for line in (f"![{plot.alt}]({IMAGES.as_posix()}/{plot.name}.svg)", "")]

@@ -2,7 +2,7 @@
 
 The test sets of Beauty and, where the data root has it, ML-1M. What training teaches does not change the time. Each
 system has a process of its own; they take turns. SASRec draws no noise and is the reference. Operations are counted
-(`benchmarks.operations`). Products are float32; where the machine has bfloat16, ten draws are also ranked in that.
+(`benchmarks.operations`). Products are float32; on a CPU with AMX ten draws are ranked in bfloat16, too.
 """
 
 import argparse
@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import matmul_rate
+from benchmarks.machine import matmul_rates
 from benchmarks.own_worker import MODULE
 from benchmarks.pairs import Spread, add_rounds, ratios, take_turns
 from benchmarks.training_speed import common_spec
 from benchmarks.workers import Worker, kept
 from benchmarks.workload import SYSTEMS, Workload, load
-from seqdiffrec.models.device import Precision, has_bfloat16, pick_device
+from seqdiffrec.models.device import Precision, pick_device, rounds_factors
 
 REFERENCE = "SASRec"
 DATASETS = ("beauty", "ml-1m")
@@ -56,7 +56,7 @@ def ways(name: str) -> list[tuple[str, int, Precision]]:
     if name == REFERENCE:
         return [(name, 1, "float32")]
     rows: list[tuple[str, int, Precision]] = [(f"{name}, 1 seed", 1, "float32"), (f"{name}, 10 seeds", 10, "float32")]
-    return rows + [(f"{name}, 10 seeds, bfloat16", 10, "bfloat16")] * has_bfloat16(pick_device("auto"))
+    return rows + [(f"{name}, 10 seeds, bfloat16", 10, "bfloat16")] * rounds_factors(pick_device("auto"))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -64,16 +64,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     loads = {name: load(options.data_root, name) for name in chosen_datasets(options)}
     rows: dict[str, Any] = {}
     device = pick_device("auto")
-    rate = matmul_rate(device)
+    before = matmul_rates(device)
     for name, load_ in loads.items():
         rows |= {f"{name}, {label}": row for label, row in run_on(load_, options).items()}
-    rate = (rate + matmul_rate(device)) / 2
+    rates = {key: (before[key] + after) / 2 for key, after in matmul_rates(device).items()}
     for row in rows.values():
-        row["share_of_matmul_rate"] = round(1e12 * row["tflop"] / row["seconds"]["median"] / rate, 3)
+        speed = 1e12 * row["tflop"] / row["seconds"]["median"]
+        row |= {f"share_of_{key}_rate": round(speed / rate, 3) for key, rate in rates.items()}
     settings = {**options.size, "cases": options.cases or "all", "block_size": 256, "rounds": options.rounds}
     data = "; ".join(load_.source for load_ in loads.values())
     record = {"data": data, "settings": settings, "reference": REFERENCE}
-    return record | {"matmul_gflop_per_second": round(rate / 1e9, 1), "rows": rows}
+    return record | {f"{key}_gflop_per_second": round(rate / 1e9, 1) for key, rate in rates.items()} | {"rows": rows}
 
 
 def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def evaluate(
     ranks: Annotated[Path | None, typer.Option(help="Write each user's rank to this .csv or .parquet file.")] = None,
     ks: Annotated[str | None, typer.Option("--k", help="Cutoffs, with commas between.  [default: 5,10,20]")] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of matrix products: bfloat16 is faster where the CPU has it.")
+        Precision, typer.Option(help="Of the ranking: bfloat16 is faster on a CPU with AMX.")
     ] = "float32",
     part: Part = "test",
     data: Data = None,
@@ -92,7 +92,7 @@ def evaluate(
         facts = {"run": str(run), "part": part, "precision": precision, "seeds": recommender.model.default_seeds}
         print(json.dumps({**facts, **metrics, **more}))
         return
-    rounded = ", products in bfloat16" * (precision == "bfloat16")
+    rounded = ", ranked in bfloat16" * (precision == "bfloat16")
     print(f"{run}, {part}: {metrics['cases']:,} users, {metrics['num_items']:,} items, ties against the model{rounded}")
     show.metrics({"seen_kept": metrics["seen_kept"], "seen_removed": metrics["seen_removed"]})
     if segments:

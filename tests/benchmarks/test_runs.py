@@ -93,7 +93,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "Worker", FakeWorker)
     for module in (training_speed, model_speed, quality):
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
-    for module in (training_speed, epoch_speed):
+    for module in (training_speed, epoch_speed, ranking_speed):
         monkeypatch.setattr(module, "matmul_rates", lambda device: {"matmul": 1e9, "bfloat16_matmul": 4e9})
     monkeypatch.setattr(training_speed, "python_of", lambda name, folder: Path("python"))
 
@@ -159,6 +159,13 @@ def test_an_epoch_in_as_many_laps_as_rounds(monkeypatch: pytest.MonkeyPatch) -> 
     # Its warm-up of 8 steps had 400 targets, so 50 a step.
     by_name = {worker.name: worker for worker in FakeWorker.made}
     assert by_name["SASRec"].steps == math.ceil(targets / 6 / 50)
+
+
+@pytest.mark.parametrize("share", ["0", "-1", "1.5"])
+def test_no_share_of_an_epoch(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options("epoch", "--share", share)
+    assert f"{share} is no share" in capsys.readouterr().err
 
 
 def test_training_without_peers_has_no_columns_of_theirs() -> None:
@@ -262,7 +269,8 @@ def test_requests_of_an_exported_file() -> None:
     assert (plain["p50_ms"], plain["times_reference"], plain["overlap@10"]) == (20, 1, None)
     assert (file["p50_ms"], file["times_reference"], file["overlap@10"]) == (5, 0.25, 0.9877)
     assert rows["300 items, exported, 1 seed"]["p50_ms"] == 0.5
-    assert all(worker.spec["settings"]["cosine_output"] for worker in FakeWorker.made)
+    assert [row["output"] for name, row in rows.items() if name.endswith("torch, 1 seed")] == ["cosine", "product"]
+    assert [worker.spec["settings"]["cosine_output"] for worker in FakeWorker.made] == [True, True, False, False]
     assert all(worker.ended for worker in FakeWorker.made)
 
 
@@ -301,21 +309,22 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
 
 def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking_speed, "load", lambda root, name: FakeLoad())
-    monkeypatch.setattr(ranking_speed, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(ranking_speed, "rounds_factors", lambda device: False)
     assert len(ranking_speed.run(options("ranking", "--datasets", "beauty"))["rows"]) == 5
     assert {how["precision"] for order, how in FakeWorker.asked if order == "rank"} == {"float32"}
     FakeWorker.made, FakeWorker.asked = [], []
-    monkeypatch.setattr(ranking_speed, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(ranking_speed, "rounds_factors", lambda device: True)
     record = ranking_speed.run(options("ranking", "--datasets", "beauty", "ml-1m"))
     assert len(record["rows"]) == 14 and len(FakeWorker.made) == 14
     rounded = [how["seeds"] for order, how in FakeWorker.asked if how.get("precision") == "bfloat16"]
     assert set(rounded) == {10} and len(rounded) == 4 * (1 + record["settings"]["rounds"])  # and a warm-up each
     row = record["rows"]["ml-1m, DiffRec bidirectional, 10 seeds"]
     assert row["peak_memory_mib"] == 3 and row["cases_per_second"]["median"] > 0
-    # 2 TFLOP in the row's seconds, beside what this machine multiplies.
-    rate = 1e9 * record["matmul_gflop_per_second"]
     assert row["tflop"] == 2
-    assert row["share_of_matmul_rate"] == pytest.approx(2e12 / row["seconds"]["median"] / rate, rel=0.01)
+    # 2 TFLOP in the row's seconds, beside what the machine multiplies.
+    for key, rate in (("matmul", 1e9), ("bfloat16_matmul", 4e9)):
+        assert record[f"{key}_gflop_per_second"] == rate / 1e9
+        assert row[f"share_of_{key}_rate"] == pytest.approx(2e12 / row["seconds"]["median"] / rate, rel=0.01)
 
 
 def test_preparing_and_checking_a_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
@@ -45,8 +46,10 @@ def test_it_finds_what_scores_highest(settings, kind):
     index.breadth = {"graph": 256, "lists": 100}[kind]
     draws = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        catalogue = of.table.catalogue()
-        scores = draws @ catalogue.vectors(slice(1, None)).T + (0 if catalogue.bias is None else catalogue.bias[1:])
+        weight, bias = of.table.embedding.weight[1:], 0
+        if of.table.output is not None:
+            weight, bias = of.table.output.weight[1:], of.table.output.bias[1:]
+        scores = draws @ (F.normalize(weight, dim=1) if settings.get("cosine_output") else weight).T + bias
     wanted = scores.topk(10).indices + 1
     assert overlap(wanted[0], index(draws[:1], 20)) > 0.95
     found = index(draws, 20)

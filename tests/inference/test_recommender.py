@@ -12,7 +12,7 @@ import torch
 import seqdiffrec as sdr
 from seqdiffrec.data import Sequences
 from seqdiffrec.evaluation import rank_targets
-from seqdiffrec.models.device import has_bfloat16
+from seqdiffrec.models.device import rounds_factors
 from seqdiffrec.training import Reporter, RunFolder
 
 MODELS = ["diffrec", "shared", "sasrec", "popularity"]
@@ -196,12 +196,20 @@ def test_evaluate_on_validation_and_on_other_data(models, data, other_data):
 
 
 def test_evaluate_in_bfloat16_is_near(models, data):
-    if not has_bfloat16(torch.device("cpu")):
-        with pytest.raises(sdr.SettingError, match="no instructions"):
+    if not rounds_factors(torch.device("cpu")):
+        with pytest.raises(sdr.SettingError, match="a CPU with AMX"):
             models["sasrec"].evaluate(data, precision="bfloat16")
         return
-    expected, found = (models["sasrec"].rank(data, precision=one).seen_kept for one in ("float32", "bfloat16"))
+    seen: list[str] = []
+
+    def progress(done: int, of: int) -> None:
+        seen.append(torch.backends.mkldnn.matmul.fp32_precision)
+
+    expected = models["sasrec"].rank(data, progress=progress).seen_kept
+    found = models["sasrec"].rank(data, progress=progress, precision="bfloat16").seen_kept
     assert np.abs(expected - found).max() <= 2 and (expected == found).mean() > 0.8
+    assert seen == [seen[0]] * (len(seen) // 2) + ["bf16"] * (len(seen) // 2) and seen[0] != "bf16"
+    assert torch.backends.mkldnn.matmul.fp32_precision == seen[0]
 
 
 def test_a_split_in_time_is_part_of_the_run(frame, tmp_path):

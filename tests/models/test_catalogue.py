@@ -15,7 +15,7 @@ DRAWS, ROWS, ITEMS, SIZE = 3, 5, 400, 16
 
 
 def make(*, rough: bool, scale: float = 1.0, scaled: bool = False) -> tuple[Catalogue, torch.Tensor, Added]:
-    """scaled: with a factor for each item."""
+    """scaled: with a factor for each item, as a cosine output has."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(ITEMS + 1, SIZE, generator=draw)
     bias = torch.randn(ITEMS + 1, generator=draw)
@@ -28,7 +28,7 @@ def make(*, rough: bool, scale: float = 1.0, scaled: bool = False) -> tuple[Cata
 
 def expected(of: Catalogue, h: torch.Tensor, added: Added) -> torch.Tensor:
     scores = h.double() @ of.weight[1:].T.double()
-    scores = (scores if of.scale is None else scores * of.scale[1:].double()) + of.bias[1:].double()
+    scores = (scores if of.inverse_lengths is None else scores * of.inverse_lengths[1:].double()) + of.bias[1:].double()
     for row, item, value in zip(added.rows, added.items, added.values, strict=True):
         scores[:, row, item - 1] += value
     return scores.softmax(-1).mean(0)
@@ -48,7 +48,13 @@ def test_probabilities_by_the_formula(monkeypatch, at_once, scaled, largest):
     monkeypatch.setattr(catalogue, "SCORES_AT_ONCE", at_once)
     monkeypatch.setattr(packed, "LARGEST_BYTES", largest)
     of, h, added = make(rough=False, scaled=scaled)
-    torch.testing.assert_close(of.probabilities(h, added).double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
+    with torch.no_grad():
+        found = of.probabilities(h, added)
+        assert of._exact.is_copy == (largest > 0)
+    torch.testing.assert_close(found.double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
+    with torch.enable_grad():  # as a model in training is asked
+        found = of.probabilities(h, added)
+    torch.testing.assert_close(found.double(), expected(of, h, added), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(("at_once", "stretch"), [(1, None), (2**20, None), (2**20, 37 * DRAWS * ROWS), (1, 1)])
@@ -69,7 +75,8 @@ def test_the_best_are_those_of_the_probabilities(monkeypatch, rough, each, more,
     probabilities = expected(of, h, added)
     barred().put_into(probabilities)
     wanted = probabilities.sort(dim=1, descending=True)
-    top = of.top(h, added, 10, barred())
+    with torch.no_grad():
+        top = of.top(h, added, 10, barred())
     if not rough:
         assert torch.equal(top.columns, wanted.indices[:, :10])
     # Rough, the sums over the catalogue differ by less than this, so neighbours that are closer may change places.

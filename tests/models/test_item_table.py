@@ -73,6 +73,27 @@ def test_cosine_by_hand():
     torch.testing.assert_close(table.probabilities(h[None], BATCH), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_cosine_output_keeps_no_directions_and_sees_what_changes(tied):
+    table, h = make(cosine_output=True, tied_output=tied)
+    weight = table.embedding.weight if tied else table.output.weight
+    with torch.no_grad():
+        assert table.catalogue().weight is weight and table.catalogue() is table.catalogue()
+        for change in (
+            lambda: weight[3].mul_(7).add_(1),
+            lambda: table.load_state_dict({key: -2 * one for key, one in table.state_dict().items()}),
+            lambda: table.log_scale.fill_(1.0),
+        ):
+            before = table.probabilities(h[None], BATCH)
+            change()
+            after = table.probabilities(h[None], BATCH)
+            assert not torch.allclose(before, after)
+            bias = 0 if tied else table.output.bias[1:]
+            cosines = F.cosine_similarity(h[:, None], weight[None, 1:], dim=-1)
+            expected = (table.log_scale.exp() * cosines + bias).softmax(-1)
+            torch.testing.assert_close(after, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_probabilities_of_several_draws_are_their_mean():
     """The mean of the softmaxes, not the softmax of the mean (Algorithm 3)."""
     table, h = make(seen_bias=True)

@@ -13,11 +13,12 @@ DRAWS, ROWS, ITEMS, SIZE = 3, 5, 900, 16
 NOTHING = Barred(*(torch.empty(0, dtype=torch.int64) for _ in range(3)))
 
 
-def make(*, biased: bool = True) -> tuple[Catalogue, torch.Tensor]:
+def make(*, biased: bool = True, cosine: bool = False) -> tuple[Catalogue, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(ITEMS + 1, SIZE, generator=draw)
     bias = torch.randn(ITEMS + 1, generator=draw) if biased else None
-    return Catalogue(weight, bias, rough=False), 0.7 * torch.randn(DRAWS, ROWS, SIZE, generator=draw)
+    inverse = 4 / weight.norm(dim=1) if cosine else None
+    return Catalogue(weight, bias, False, inverse), 0.7 * torch.randn(DRAWS, ROWS, SIZE, generator=draw)
 
 
 def added() -> Added:
@@ -31,7 +32,8 @@ def brute(of: Catalogue):
     """What an index without error gives, filled up with zeros as one that finds no more."""
 
     def find(draws: torch.Tensor, count: int) -> torch.Tensor:
-        scores = draws @ of.weight[1:].T + (0 if of.bias is None else of.bias[1:])
+        weight = of.weight if of.inverse_lengths is None else of.weight * of.inverse_lengths[:, None]
+        scores = draws @ weight[1:].T + (0 if of.bias is None else of.bias[1:])
         found = scores.topk(count).indices + 1  # (S, r, count)
         return torch.cat([*found, found.new_zeros(found.shape[1], 2)], dim=1)
 
@@ -41,9 +43,10 @@ def brute(of: Catalogue):
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("with_added", [True, False])
 @pytest.mark.parametrize("at_once", [1, 2**23])
-def test_the_lists_of_a_faultless_index_are_the_exact_ones(monkeypatch, biased, with_added, at_once):
+@pytest.mark.parametrize("cosine", [True, False])
+def test_the_lists_of_a_faultless_index_are_the_exact_ones(monkeypatch, biased, with_added, at_once, cosine):
     monkeypatch.setattr(nearest, "AT_ONCE", at_once)
-    of, h = make(biased=biased)
+    of, h = make(biased=biased, cosine=cosine)
     extra = added() if with_added else None
     some = Barred(torch.arange(0, ITEMS, 9), torch.tensor([1, 1, 3]), torch.tensor([10, 11, 12]))
     for barred in (NOTHING, some):

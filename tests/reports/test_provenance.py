@@ -18,7 +18,7 @@ def checkout(tmp_path, monkeypatch):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     git("init", "-q")
-    for name in ("package/part/code.py", "package/other/model.py", "beside/more.py"):
+    for name in ("package/part/code.py", "package/other/model.py", "beside/more.py", "beside/results/a.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1\n")
     git("add", ".")
@@ -36,6 +36,15 @@ def test_the_commit_and_whether_any_file_of_the_package_differs(checkout, tmp_pa
     assert provenance.code_revision(tmp_path / "beside") == f"{commit}+changes"
     (tmp_path / "package" / "other" / "model.py").write_text("2\n")
     assert provenance.code_revision() == f"{commit}+changes"
+
+
+def test_records_beside_the_code_are_no_change_of_it(checkout, tmp_path):
+    commit, beside = checkout("rev-parse", "HEAD"), tmp_path / "beside"
+    (beside / "results" / "a.json").write_text("2\n")
+    assert provenance.code_revision(beside) == f"{commit}+changes"
+    assert provenance.code_revision(beside, records=beside / "results") == commit
+    (beside / "more.py").write_text("2\n")
+    assert provenance.code_revision(beside, records=beside / "results") == f"{commit}+changes"
 
 
 def test_a_copy_inside_another_projects_checkout_has_none(checkout, tmp_path, monkeypatch):

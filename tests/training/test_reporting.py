@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seqdiffrec
-from seqdiffrec.training import EpochRow, TerminalReporter, TrainingState, provenance
+from seqdiffrec.training import EpochRow, TerminalReporter, TrainingState
 from seqdiffrec.training.provenance import code_revision, machine, versions
 
 
@@ -86,31 +86,6 @@ def test_the_code_revision_is_gits():
         assert revision is None
     else:
         assert revision is None or revision.removesuffix("+changes") == git.stdout.strip()
-
-
-def test_what_changes_the_code_revision(tmp_path, monkeypatch):
-    """A checkout with the package and a folder beside it that has code and records."""
-    names = ("src/pack/sub/provenance.py", "src/pack/other.py", "bench/code.py", "bench/results/one.json", "README.md")
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("as it was\n")
-    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
-    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", tmp_path, *words], check=True)
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src/pack/sub/provenance.py"))
-    bench = tmp_path / "bench"
-
-    def is_changed() -> bool:
-        revision = code_revision(bench, records=bench / "results")
-        assert revision is not None
-        return revision.endswith("+changes")
-
-    assert not is_changed()
-    for name in names:
-        (tmp_path / name).write_text("changed\n")
-        assert is_changed() == name.endswith(".py"), name
-        (tmp_path / name).write_text("as it was\n")
-    assert not is_changed()
 
 
 def test_without_git_there_is_no_revision(monkeypatch):

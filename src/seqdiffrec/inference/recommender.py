@@ -291,10 +291,10 @@ class Recommender(Pretrained):
         """HR, NDCG and MRR by full ranking, with seen items kept and removed. ``part`` is test or validation.
 
         ks: the cutoffs; without them 5, 10 and 20, or the catalogue's size where it is smaller. precision: of matrix
-        products; bfloat16 is faster where the CPU has it, and moves a figure by a thousandth or so of itself.
+        products; bfloat16 is faster on a CPU with AMX, and moves a figure by some thousandths of itself.
 
         Raises RunError where ``data`` is not the corpus of training, SettingError for a k above the catalogue's size
-        or a machine without bfloat16.
+        or a machine without AMX.
         """
         ks = cutoffs(self.model.num_items) if ks is None else ks
         for k in ks:

@@ -30,16 +30,16 @@ CAUTION = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What items are scored by: ``scale (weight h) + bias``. Row 0 is padding and no candidate.
+    """What items are scored by: ``inverse_lengths (weight h) + bias``. Row 0 is padding and no candidate.
 
-    rough: whether to look for the best items in bfloat16 first. scale: of a cosine output, what makes each row one of
-    length 1; so the directions of a large catalogue need no second copy of it.
+    rough: whether to look for the best items in bfloat16 first. inverse_lengths: of a cosine output, so that it needs
+    no table of directions beside the weights.
     """
 
     weight: Float[Tensor, "V1 D"]
     bias: Float[Tensor, " V1"] | None
     rough: bool
-    scale: Float[Tensor, " V1"] | None = None
+    inverse_lengths: Float[Tensor, " V1"] | None = None
 
     def probabilities(self, draws: Float[Tensor, "S R D"], added: Added | None) -> Float32[Tensor, "R V"]:
         """``softmax(W h + b)`` (Eq. 8) of R targets, the mean over S draws of h (Algorithm 3); column j is item j + 1.
@@ -135,14 +135,17 @@ class Catalogue:
     def product(self, h: Float[Tensor, "n D"]) -> Float[Tensor, "n V1"]:
         """What the rows of ``h`` score with all items, and with the padding's row, but for what is added."""
         if torch.is_grad_enabled() or h.dtype != torch.float32:
-            return (self.vectors(slice(None)) @ h.t()).t()
-        scores = self._exact.product(h)
-        return scores if self.scale is None or self._exact.is_copy else scores.mul_(self.scale)
+            scores = (self.weight @ h.t()).t()
+        else:
+            scores = self._exact.product(h)
+            if self._exact.is_copy:
+                return scores
+        return scores if self.inverse_lengths is None else scores * self.inverse_lengths
 
     def vectors(self, items: Int64[Tensor, "*n"] | slice) -> Float[Tensor, "*n D"]:
         """What these items are scored by, the bias aside."""
         weight = self.weight[items]
-        return weight if self.scale is None else weight * self.scale[items][..., None]
+        return weight if self.inverse_lengths is None else weight * self.inverse_lengths[items][..., None]
 
     @cached_property
     def sample(self) -> tuple[Int64[Tensor, " n"], "Catalogue"]:
@@ -153,14 +156,14 @@ class Catalogue:
 
     @cached_property
     def _exact(self) -> PackedWeight:
-        """Laid out, scaled already; where there is no copy, as the weights are."""
+        """The vectors, laid out; where that would be too large a copy, the weights as they are."""
         return PackedWeight(self.vectors(slice(None)) if is_laid_out(self.weight) else self.weight)
 
     @cached_property
     def _rough(self) -> PackedWeight:
         rounded = torch.empty_like(self.weight, dtype=torch.bfloat16)
         step = max(1, SCORES_AT_ONCE // self.weight.shape[1])
-        for start in range(0, len(rounded), step):  # the scaled weights are never there in float32 all at once
+        for start in range(0, len(rounded), step):  # in float32 the vectors are never there all at once
             part = slice(start, start + step)
             rounded[part] = self.vectors(part)
         return PackedWeight(rounded)

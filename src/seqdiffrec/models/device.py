@@ -30,20 +30,31 @@ def rank_in(precision: Precision, device: torch.device) -> Generator[None]:
     """Inside, matrix products of float32 run in this precision: bfloat16 rounds their factors, and nothing else.
 
     Sums and what comes out are float32 in both, so scores do not tie more than they do (docs/adr/0020). It holds for
-    the whole process. Raises SettingError where bfloat16 is of no use: on a GPU, and without instructions for it.
+    the whole process. Raises SettingError where bfloat16 is of no use (`rounds_factors`).
     """
     if precision == "float32":
         yield
         return
-    if device.type != "cpu" or not has_bfloat16(device):
-        why = "this processor has no instructions for it" if device.type == "cpu" else f"the model is on {device}"
-        raise SettingError(f"ranking in bfloat16 is for a CPU that has it: {why}; leave the precision at float32")
+    if not rounds_factors(device):
+        why = "this processor has none" if device.type == "cpu" else f"the model is on {device}"
+        raise SettingError(f"ranking in bfloat16 is for a CPU with AMX: {why}; leave the precision at float32")
     matmul = cast(Any, torch.backends.mkldnn).matmul
     before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
     try:
         yield
     finally:
         matmul.fp32_precision = before
+
+
+def rounds_factors(device: torch.device) -> bool:
+    """Whether oneDNN multiplies float32 as bfloat16 when it may: on a CPU with AMX, not with AVX512-BF16 alone."""
+    return device.type == "cpu" and has_amx()
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies tiles of bfloat16."""
+    cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
+    return bool(cpu.get("amx_bf16"))
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -54,4 +65,4 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     cpu: Mapping[str, Any] = torch.cpu.get_capabilities()
-    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+    return bool(cpu.get("avx512_bf16")) or has_amx()

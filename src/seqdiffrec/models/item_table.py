@@ -141,18 +141,17 @@ class ItemTable(nn.Module):
             return Catalogue(*self._weights(None), rough=False)
         weight, bias = self._stored()
         if weight.is_inference():  # nothing tells whether such weights were changed
-            return self._laid_out()
-        scoring = (weight, bias, self.log_scale)
-        state = [(one.data_ptr(), one._version) for one in scoring if one is not None]
+            return self._for_scoring()
+        state = [(one.data_ptr(), one._version) for one in (weight, bias) if one is not None]
         if self._kept is None or self._kept[0] != state:
-            self._kept = state, self._laid_out()
+            self._kept = state, self._for_scoring()
         return self._kept[1]
 
-    def _laid_out(self) -> Catalogue:
+    def _for_scoring(self) -> Catalogue:
         rough = has_bfloat16(self.embedding.weight.device)
         if self.log_scale is None:
             return Catalogue(*self._weights(None), rough)
-        weight, bias = self._stored()
+        weight, bias = self._stored()  # not `_weights`, which would make a table of directions
         return Catalogue(weight, bias, rough, inverse_lengths(weight)[:, 0])
 
     def _added(self, batch: RaggedBatch) -> Added | None:

@@ -118,8 +118,9 @@ class PaddedModel(nn.Module):
         self.num_best, self.filter_viewed = min(num_best, model.num_items), filter_viewed
         with torch.no_grad():
             catalogue = model.table.catalogue()
-        # In float32, as the model itself decides.
-        self.weight, self.bias, self.scale = catalogue.weight, catalogue.bias, catalogue.scale
+        # In float32, as the model itself decides. Only a cosine output has weights that the model does not hold.
+        directions = None if catalogue.inverse_lengths is None else catalogue.vectors(slice(None))
+        self.weight, self.bias = catalogue.weight if directions is None else directions, catalogue.bias
         self.register_buffer("popularity", nn.functional.pad(model.popularity(), (1, 0)), persistent=False)
 
     popularity: Tensor
@@ -152,10 +153,7 @@ class PaddedModel(nn.Module):
         is_item = slot < length[:, None]
         tokens = window.gather(1, (slot + size - length[:, None]).clamp(max=size - 1)) * is_item
         draws = self.table.scored(self.represent(tokens, length, noise))
-        scores = draws @ self.weight.T
-        if self.scale is not None:
-            scores = scores * self.scale
-        scores = scores + self._added(history, tokens, length, is_item)[:, None]
+        scores = draws @ self.weight.T + self._added(history, tokens, length, is_item)[:, None]
         probabilities = scores.softmax(-1).mean(1)
         return torch.where((length > 0)[:, None], probabilities, self.popularity)
 
