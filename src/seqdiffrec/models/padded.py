@@ -118,8 +118,9 @@ class PaddedModel(nn.Module):
         self.num_best, self.filter_viewed = min(num_best, model.num_items), filter_viewed
         with torch.no_grad():
             catalogue = model.table.catalogue()
+            # Not scaled scores: what is made 8 bits has to be what is multiplied.
+            directions = None if catalogue.inverse_lengths is None else catalogue.vectors(slice(None))
         # In float32, as the model itself decides. Only a cosine output has weights that the model does not hold.
-        directions = None if catalogue.inverse_lengths is None else catalogue.vectors(slice(None))
         self.weight, self.bias = catalogue.weight if directions is None else directions, catalogue.bias
         self.register_buffer("popularity", nn.functional.pad(model.popularity(), (1, 0)), persistent=False)
 
