@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, overlap, saved_index
+from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, lists, overlap, saved_index
 from seqdiffrec.inference.index.lists import ListIndex
 from seqdiffrec.models import Popularity, SASRec, SASRecConfig
 from seqdiffrec.models.catalogue import Catalogue
@@ -139,6 +139,14 @@ def test_lists_are_told_apart_by_their_cells():
     index.breadth = len(index.offsets) - 1
     query = groups[5][None, None]
     assert set((index(query, 50)[0] - 1).tolist()) == set(range(250, 300))
+
+
+@pytest.mark.parametrize("columns", [1, 63, 64, 640])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_largest_of_each_row(columns, kind):
+    scores = torch.randn(50, columns, generator=torch.Generator().manual_seed(7)).to(kind)
+    found = scores.gather(1, lists._largest(scores)[:, None])[:, 0]
+    assert torch.equal(found, scores.amax(1))
 
 
 def test_items_that_are_all_alike_leave_no_empty_cells():
