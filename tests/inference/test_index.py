@@ -141,14 +141,6 @@ def test_lists_are_told_apart_by_their_cells():
     assert set((index(query, 50)[0] - 1).tolist()) == set(range(250, 300))
 
 
-@pytest.mark.parametrize("columns", [1, 63, 64, 640])
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_the_largest_of_each_row(columns, kind):
-    scores = torch.randn(50, columns, generator=torch.Generator().manual_seed(7)).to(kind)
-    found = scores.gather(1, lists._largest(scores)[:, None])[:, 0]
-    assert torch.equal(found, scores.amax(1))
-
-
 def test_items_that_are_all_alike_leave_no_empty_cells():
     """A cell without items would have a mean of zeros, and win where all scores are negative."""
     of = model(tied_output=False)
