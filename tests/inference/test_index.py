@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, lists, overlap, saved_index
+from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, overlap, saved_index
 from seqdiffrec.inference.index.lists import ListIndex
 from seqdiffrec.models import Popularity, SASRec, SASRecConfig
 from seqdiffrec.models.catalogue import Catalogue
