@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import matmul_rates
+from benchmarks.machine import as_facts, matmul_rates, mean_rates, shares
 from benchmarks.own_worker import MODULE
 from benchmarks.pairs import Laps, Spread, add_rounds, take_turns
 from benchmarks.ranking_speed import add_datasets, chosen_datasets
@@ -57,13 +57,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 workers[name].steps = math.ceil(wanted * told["steps"] / told["targets"])
             laps = take_turns(workers, options.rounds)
             rows |= {f"{dataset}, {name}": row(one, laps, load_.log.num_targets) for name, one in workers.items()}
-    rates = {key: (before[key] + after) / 2 for key, after in matmul_rates(device).items()}
+    rates = mean_rates(before, device)
     for one in rows.values():
-        one |= {f"share_of_{key}_rate": round(one["gflop_per_second"] * 1e9 / rate, 3) for key, rate in rates.items()}
+        one |= shares(one["gflop_per_second"] * 1e9, rates)
     settings = {**options.size, "tied_output": True, "batch_targets": BATCH_TARGETS, "share": options.share}
     settings |= {"rounds": options.rounds, "bfloat16": use_bfloat16(options.precision, device)}
     record = {"data": "; ".join(load_.source for load_ in loads.values()), "settings": settings}
-    return record | {f"{key}_gflop_per_second": round(rate / 1e9, 1) for key, rate in rates.items()} | {"rows": rows}
+    return record | as_facts(rates) | {"rows": rows}
 
 
 def row(worker: Worker, laps: Laps, num_targets: int) -> dict[str, Any]:

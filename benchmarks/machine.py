@@ -50,6 +50,21 @@ def matmul_rates(device: torch.device) -> dict[str, float]:
     return rates | ({"bfloat16_matmul": matmul_rate(device, dtype=torch.bfloat16)} if has_bfloat16(device) else {})
 
 
+def mean_rates(before: dict[str, float], device: torch.device) -> dict[str, float]:
+    """`matmul_rates` before a run and now, after it, averaged."""
+    return {key: (before[key] + now) / 2 for key, now in matmul_rates(device).items()}
+
+
+def as_facts(rates: dict[str, float]) -> dict[str, float]:
+    """Rates as a record tells them."""
+    return {f"{key}_gflop_per_second": round(rate / 1e9, 1) for key, rate in rates.items()}
+
+
+def shares(speed: float | None, rates: dict[str, float]) -> dict[str, float | None]:
+    """What a system's FLOP/s are of each rate, as a row tells it; None where its operations are not counted."""
+    return {f"share_of_{key}_rate": None if speed is None else round(speed / rate, 3) for key, rate in rates.items()}
+
+
 def available_memory() -> int | None:
     """Bytes that a new process could take without others being pushed out; None where the system does not say."""
     meminfo = Path("/proc/meminfo")

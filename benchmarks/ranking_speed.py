@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import matmul_rates
+from benchmarks.machine import as_facts, matmul_rates, mean_rates, shares
 from benchmarks.own_worker import MODULE
 from benchmarks.pairs import Spread, add_rounds, ratios, take_turns
 from benchmarks.training_speed import common_spec
@@ -67,14 +67,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     before = matmul_rates(device)
     for name, load_ in loads.items():
         rows |= {f"{name}, {label}": row for label, row in run_on(load_, options).items()}
-    rates = {key: (before[key] + after) / 2 for key, after in matmul_rates(device).items()}
+    rates = mean_rates(before, device)
     for row in rows.values():
-        speed = 1e12 * row["tflop"] / row["seconds"]["median"]
-        row |= {f"share_of_{key}_rate": round(speed / rate, 3) for key, rate in rates.items()}
+        row |= shares(1e12 * row["tflop"] / row["seconds"]["median"], rates)
     settings = {**options.size, "cases": options.cases or "all", "block_size": 256, "rounds": options.rounds}
     data = "; ".join(load_.source for load_ in loads.values())
     record = {"data": data, "settings": settings, "reference": REFERENCE}
-    return record | {f"{key}_gflop_per_second": round(rate / 1e9, 1) for key, rate in rates.items()} | {"rows": rows}
+    return record | as_facts(rates) | {"rows": rows}
 
 
 def run_on(load_: Workload, options: argparse.Namespace) -> dict[str, Any]:

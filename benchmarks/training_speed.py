@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import matmul_rates
+from benchmarks.machine import as_facts, matmul_rates, mean_rates, shares
 from benchmarks.own_worker import MODULE, REFERENCE
 from benchmarks.pairs import Laps, Spread, add_rounds, ratios, take_turns
 from benchmarks.peers.environments import FOLDER, MAKE, PEERS, python_of, state
@@ -114,13 +114,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             worker()  # a lap to warm up
         before = matmul_rates(device)
         laps = take_turns(workers, options.rounds)
-        rates = {key: (before[key] + after) / 2 for key, after in matmul_rates(device).items()}
+        rates = mean_rates(before, device)
         rows = {name: row(worker, laps, rates) for name, worker in workers.items()}
         versions = {PEERS[peer].package: workers[next(iter(PEERS[peer].models))].facts["versions"] for peer in peers}
     settings = {**options.size, "tied_output": True, "batch_targets": BATCH_TARGETS, "steps": options.steps}
     settings |= {"rounds": options.rounds, "bfloat16": use_bfloat16(options.precision, device)}
     record = {"data": load_.source, "settings": settings, "reference": REFERENCE}
-    record |= {f"{key}_gflop_per_second": round(rate / 1e9, 1) for key, rate in rates.items()} | {"rows": rows}
+    record |= as_facts(rates) | {"rows": rows}
     return record | ({"peer_versions": versions, "notes": NOTES} if peers else {})
 
 
@@ -133,10 +133,7 @@ def row(worker: Worker, laps: Laps, rates: dict[str, float]) -> dict[str, Any]:
         "targets_per_second": vars(speed),
         **{key: vars(ratios(laps, base)[worker.name]) for key, base in against.items() if base in laps},
         "mflop_per_target": None if flop is None else round(flop / 1e6, 1),
-        **{
-            f"share_of_{key}_rate": None if flop is None else round(speed.median * flop / rate, 3)
-            for key, rate in rates.items()
-        },
+        **shares(None if flop is None else speed.median * flop, rates),
         "peak_memory_mib": round(worker.told["peak"] / 2**20),
         "batch": worker.facts["batch"],
     }

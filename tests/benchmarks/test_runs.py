@@ -11,6 +11,7 @@ from benchmarks import (
     epoch_speed,
     exported_speed,
     growth,
+    machine,
     model_speed,
     prepare_speed,
     prepare_worker,
@@ -95,6 +96,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
     for module in (training_speed, epoch_speed, ranking_speed):
         monkeypatch.setattr(module, "matmul_rates", lambda device: {"matmul": 1e9, "bfloat16_matmul": 4e9})
+    monkeypatch.setattr(machine, "matmul_rates", lambda device: {"matmul": 1e9, "bfloat16_matmul": 4e9})
     monkeypatch.setattr(training_speed, "python_of", lambda name, folder: Path("python"))
 
 

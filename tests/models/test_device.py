@@ -33,11 +33,11 @@ def test_factors_are_rounded_and_nothing_else():
 
 @pytest.mark.skipif(not rounds_factors(CPU), reason="this processor has no AMX")
 def test_an_error_inside_ends_it_too():
-    weight = torch.randn(64, 64)
-    expected = weight @ weight
+    before = torch.backends.mkldnn.matmul.fp32_precision
     with pytest.raises(ZeroDivisionError), rank_in("bfloat16", CPU):
+        assert torch.backends.mkldnn.matmul.fp32_precision != before
         _ = 1 / 0
-    assert torch.equal(weight @ weight, expected)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 def test_it_is_refused_where_it_is_of_no_use(monkeypatch):

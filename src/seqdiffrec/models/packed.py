@@ -28,7 +28,7 @@ class PackedWeight:
     """
 
     def __init__(self, weight: Float[Tensor, "V D"]):
-        self._by_onednn = weight.device.type == "cpu" and _multiplies(weight.dtype)
+        self._by_onednn = _is_for_onednn(weight)
         self.is_copy = is_laid_out(weight)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.is_copy else weight
 
@@ -92,12 +92,12 @@ class PackedLinear(nn.Linear):
 
 def is_laid_out(weight: Tensor) -> bool:
     """Whether `PackedWeight` makes a copy of this weight."""
-    is_small = weight.numel() * weight.element_size() <= LARGEST_BYTES
-    return weight.device.type == "cpu" and _multiplies(weight.dtype) and is_small
+    return _is_for_onednn(weight) and weight.numel() * weight.element_size() <= LARGEST_BYTES
 
 
-def _multiplies(dtype: torch.dtype) -> bool:
-    """Whether oneDNN does, here."""
-    if not torch.backends.mkldnn.is_available():
+def _is_for_onednn(weight: Tensor) -> bool:
+    """Whether oneDNN multiplies it, here."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
+    dtype = weight.dtype
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
