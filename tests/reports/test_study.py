@@ -99,6 +99,7 @@ recipe = "../recipes/{dataset}-mine.toml"
     [
         ("seeds = [0, 1, 2]", "seed = [0]", r"seed is not a setting; did you mean seeds\?"),
         ("ranks = true", "rank = true", r"rows\[2\]\.rank is not a setting; did you mean rows\[2\]\.ranks\?"),
+        ("ranks = true", 'system = "sasrek"', r"rows\[2\]\.system: sasrek is not a model; did you mean sasrec\?"),
         ("ranks = true", "ranks = 1", r"rows\[2\]\.ranks is 1, which is no true or false"),
         ('of = "default"', 'of = "defualt"', r"inference\[1\]\.of: defualt is not a row; did you mean default\?"),
         ('of = "default"', "", r"inference\[1\]\.of is missing"),

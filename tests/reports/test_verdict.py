@@ -76,6 +76,18 @@ def test_the_first_lines_name_the_best_opponent_and_who_is_below_the_paper(besid
     assert "validation figure: none." in head
 
 
+def test_a_row_may_count_as_another_system_than_its_model(beside):
+    beside.add("sasrec", 0, make_record(0.030, 0.027, model="duorec"))
+    assert "DuoRec in the paper" in build(beside)
+    text = beside.study.read_text().replace('title = "SASRec"', 'title = "SASRec"\nsystem = "sasrec"')
+    beside.study.write_text(text)
+    text = build(beside)
+    assert "DuoRec in the paper" not in text
+    paper, difference = text.partition("SASRec in the paper")[2].splitlines()[:2]
+    assert paper.split("|")[2].strip() == ".0592"
+    assert difference.split("|")[3].strip() == "−8.8 %", "2 x .027 below .0592"
+
+
 def test_the_first_lines_tell_the_comparison_over_users(beside):
     beside.add("sasrec", 0, make_record(0.030, 0.050, model="sasrec"))
     beside.add_ranks("plus", 0, [1, 1, 1, 1])

@@ -61,10 +61,15 @@ class Outcome:
             at = " and ".join(str(self.paths[seed]) for seed in self.records)
             raise SettingError(f"{at}: no {measure.metric} of {measure.part}, {measure.protocol}") from error
 
+    @property
+    def system(self) -> str:
+        """The name of the model that it counts as: what its row says, or that of its records, which all have one."""
+        said = self.row.system if isinstance(self.row, Row) else None
+        return said or str(next(iter(self.records.values()))["settings"]["model"])
+
     def kind(self) -> tuple[str, str]:
-        """The model's name in settings, and the one to read; of the records, which all have the same."""
-        record = next(iter(self.records.values()))
-        return str(record["settings"]["model"]), model_name(record)
+        """Its system, and the model's name to read."""
+        return self.system, model_name(next(iter(self.records.values())))
 
 
 def model_name(record: dict[str, Any]) -> str:
@@ -144,7 +149,7 @@ def against_paper(outcome: Outcome, dataset: str, protocol: str = "seen_kept") -
 
     Empty where the paper has none, or a record is not of the whole log under the paper's split.
     """
-    paper = table2(outcome.kind()[0], dataset)
+    paper = table2(outcome.system, dataset)
     if paper is None or not all(_is_as_in_paper(record.get("data") or {}) for record in outcome.records.values()):
         return []
     means = {metric: mean_and_spread(outcome.values(Measure("test", protocol, metric)))[0] for metric in METRICS}

@@ -30,8 +30,8 @@ def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     """
     ranked = [outcome for outcome in outcomes if outcome.ranks]
     opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
-    opponents += [outcome for outcome in ranked if outcome.kind()[0] == "sasrec"][:1]
-    others = [outcome for outcome in ranked if outcome.kind()[0] != "diffrec"]
+    opponents += [outcome for outcome in ranked if outcome.system == "sasrec"][:1]
+    others = [outcome for outcome in ranked if outcome.system != "diffrec"]
     opponents += sorted(others, key=validated)[-1:]
     pairs: dict[frozenset[str], Pair] = {}
     for outcome in ranked:

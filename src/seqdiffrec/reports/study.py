@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
 _STUDY_KEYS = ("title", "note", "datasets", "seeds", "base", "rows", "inference", "controls")
-_ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks")
+_ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks", "system")
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
 _PER_RUN = {"data.dataset": "datasets", "training.seed": "seeds"}  # these the study sets itself
@@ -37,6 +38,7 @@ class Row:
             dataset's name; None keeps the base.
         seeds, datasets: what it is trained with.
         ranks: whether the rank of each test case is kept.
+        system: the model that it counts as, where it is trained as another; None for its own.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Row:
     seeds: tuple[int, ...]
     datasets: tuple[str, ...]
     ranks: bool
+    system: str | None = None
 
     def recipe_for(self, dataset: str) -> Path | None:
         """The recipe that it has on a dataset."""
@@ -176,6 +179,7 @@ def _row(table: dict[str, Any], where: str, folder: Path, datasets: tuple[str, .
         seeds=_several(table, "seeds", int, where) if "seeds" in table else seeds,
         datasets=own,
         ranks=_one(table, "ranks", bool, where) if "ranks" in table else False,
+        system=_system(table, where),
     )
 
 
@@ -190,6 +194,15 @@ def _inference_row(table: dict[str, Any], where: str, rows: tuple[Row, ...]) -> 
         title=_one(table, "title", str, where),
         changes=_changes(table, where),
     )
+
+
+def _system(table: dict[str, Any], where: str) -> str | None:
+    if "system" not in table:
+        return None
+    system = _one(table, "system", str, where)
+    if system not in MODELS:
+        raise SettingError(f"{where}system: {refuse_unknown(system, list(MODELS), what='model')}")
+    return system
 
 
 def _changes(table: dict[str, Any], where: str) -> tuple[str, ...]:

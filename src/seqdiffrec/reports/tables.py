@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread
+from seqdiffrec.models import MODELS
 from seqdiffrec.reports.outcomes import (
     TEST,
     VALIDATION,
@@ -169,11 +170,11 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
     best = best_of_each(trained, Outcome.kind)
     rows: list[list[str]] = []
     for outcome in trained:
-        model, shown = outcome.kind()
+        system, shown = outcome.kind()
         keeps_ranks = isinstance(outcome.row, Row) and outcome.row.ranks
         if not (keeps_ranks or outcome in best.values()):
             continue
-        paper, off = table2(model, dataset), against_paper(outcome, dataset)
+        paper, off = table2(system, dataset), against_paper(outcome, dataset)
         removed = against_paper(outcome, dataset, "seen_removed")
         if paper is None or not off:
             continue
@@ -181,7 +182,7 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
         figures = [_figure(outcome, Measure("test", "seen_kept", metric)) for metric in METRICS]
         rows += [
             [f"{_plain(outcome.row.title)} ({shown}, d {size})", *figures, _records(outcome, link)],
-            [f"{shown.partition(',')[0]} in the paper", *(number(paper[metric]) for metric in METRICS), ""],
+            [f"{MODELS[system].__name__} in the paper", *(number(paper[metric]) for metric in METRICS), ""],
             ["difference", *(f"{signed(percent)} %" for percent in off), ""],
             ["the same with seen items removed", *(f"{signed(percent)} %" for percent in removed), ""],
         ]

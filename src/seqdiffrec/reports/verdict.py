@@ -46,18 +46,18 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
     Rows of one system are chosen among by validation. Nothing where DiffRec has no record, or the paper not this data.
     """
     trained = trained_outcomes(outcomes)
-    ours = [outcome for outcome in trained if outcome.kind()[0] == "diffrec"]
+    ours = [outcome for outcome in trained if outcome.system == "diffrec"]
     if not ours or not against_paper(ours[0], dataset):
         return ""
     cells = {outcome.row.title: against_paper(outcome, dataset) for outcome in ours}
     reached = ", ".join(f"{title} in {sum(one >= 0 for one in of)} of {len(of)} figures" for title, of in cells.items())
-    best = best_of_each(trained, lambda outcome: outcome.kind()[0])
+    best = best_of_each(trained, lambda outcome: outcome.system)
     diffrec = best.pop("diffrec")
     parts = [f"- **{title_of(dataset)}.** At or above DiffRec's column of the paper: {reached}."]
     if best:
         parts.append(_best_opponent(diffrec, max(best.values(), key=validated), pairs))
     nine = [system for system in SYSTEMS if system in best]
-    rows = [(outcome, _missed(outcome, dataset)) for outcome in trained if outcome.kind()[0] in nine]
+    rows = [(outcome, _missed(outcome, dataset)) for outcome in trained if outcome.system in nine]
     low = [outcome for outcome, missed in rows if missed]
     parts.append(
         f"Recorded: {len(nine)} of the nine systems. Rows with a figure more than {NEAR} % below their system's "
