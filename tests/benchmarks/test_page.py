@@ -55,6 +55,13 @@ def test_tables_and_plots_stand_between_the_prose(place: tuple[Path, Path]) -> N
     assert page.read_text() == text
 
 
+def test_code_that_differs_from_its_commit_shows(place: tuple[Path, Path]) -> None:
+    page, results = place
+    (results / "training.json").write_text(json.dumps(record(200) | {"revision": f"{'ab' * 20}+changes"}))
+    build(page, results)
+    assert "revision `ababababab+changes`." in page.read_text()
+
+
 def test_what_is_out_of_date_is_named(place: tuple[Path, Path]) -> None:
     page, results = place
     assert [line.split()[0] for line in build(page, results, check=True)] == ["benchmarks.md", "training.svg"]

@@ -125,6 +125,15 @@ def test_the_setting_stands_first(full):
         assert part in first
 
 
+@pytest.mark.parametrize(
+    ("revision", "shown"),
+    [(None, "`0123456789` or unknown"), ("ab" * 20 + "+changes", "`0123456789` or `ababababab+changes`")],
+)
+def test_code_that_differs_from_its_commit_shows(full, revision, shown):
+    full.add("wide", 2, make_record(0.042, 0.031) | {"revision": revision})
+    assert f"Code revision: {shown}." in build(full).split("## How to read")[0].replace("\n", " ")
+
+
 def test_inference_rows_are_paired_seed_by_seed(full):
     for seed, test in enumerate((0.027, 0.031)):
         more = {"inference_of": "default", "ranking_seconds": 10 + seed, "precision": "bfloat16"}
