@@ -159,7 +159,7 @@ def test_pairwise_tests_for_rows_with_ranks(full):
     difference, interval, p, link = cells[r"wider \| d 128", "the default"]
     # 25 of 100 users gain 1: the deviation of the mean is sqrt(.25 * .75 / 100) = .043.
     low, high = (float(bound) for bound in interval.split(" to "))
-    assert (difference, p) == ("+.25000", ".0001")
+    assert (difference, p) == ("+.25000", "≤ .0001")
     assert (low, high) == pytest.approx((0.165, 0.335), abs=0.02)
     assert link == "[0](../../results/what-decides/beauty/wide-seed0-ranks.parquet)"
 

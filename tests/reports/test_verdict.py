@@ -14,14 +14,17 @@ def test_the_first_line_says_where_the_controls_stand(two):
     head = head_of(two)
     # .0450 is 50 % above .0300, both of seed 0: between 1.5 / e^x and 1.5 e^x for x = t 0.001 root 2.
     low, high = (100 * (1.5 * math.exp(sign * T1 * 0.001 * math.sqrt(2)) - 1) for sign in (-1, 1))
-    assert f"# What decides **Above the default: SASRec (Amazon Beauty +50.0 %, +{low:.1f} to +{high:.1f}).**" in head
-    assert "Below it: deeper (Amazon Beauty −33.3 %, −34.5 to −32.1)." in head
+    assert (
+        f"# What decides **Above the default over seeds: SASRec (Amazon Beauty +50.0 %, +{low:.1f} to +{high:.1f}).**"
+        in head
+    )
+    assert "Below it over seeds: deeper (Amazon Beauty −33.3 %, −34.5 to −32.1)." in head
 
 
 def test_what_seeds_may_explain_is_not_told_apart(two):
     two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
     head = head_of(two)
-    expected = "**Not told apart from the default: SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5).** In percent"
+    expected = "**Not told apart from it over seeds: SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5).** In percent"
     assert f"# What decides {expected}" in head
 
 
@@ -88,12 +91,22 @@ def test_a_row_may_count_as_another_system_than_its_model(beside):
     assert difference.split("|")[3].strip() == "−8.8 %", "2 x .027 below .0592"
 
 
+def test_a_row_may_count_as_no_system_of_the_paper(beside):
+    beside.add("deep", 0, make_record(0.080, 0.065))
+    beside.study.write_text(beside.study.read_text().replace('name = "deep"', 'name = "deep"\nsystem = "deep"'))
+    text = build(beside)
+    head, _, tables = text.partition("**Setting.**")
+    assert "deeper in" not in head, "it is no row of DiffRec"
+    assert "The best of all others by validation is deeper" in " ".join(head.split())
+    assert tables.count("DiffRec in the paper") == 1, "of the default"
+
+
 def test_the_first_lines_tell_the_comparison_over_users(beside):
     beside.add("sasrec", 0, make_record(0.030, 0.050, model="sasrec"))
     beside.add_ranks("plus", 0, [1, 1, 1, 1])
     beside.add_ranks("sasrec", 0, [20, 20, 20, 20])
     # All of one row's targets are first, none of the other's among ten: NDCG@10 is 1 and 0.
-    assert "is SASRec; the default beside it: +1.00000 in test NDCG@10, p = .0001 over users, 1 seed." in head_of(
+    assert "is SASRec; the default beside it: +1.00000 in test NDCG@10, p ≤ .0001 over users, 1 seed." in head_of(
         beside
     )
 

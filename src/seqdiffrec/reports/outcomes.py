@@ -139,6 +139,11 @@ def number(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
+def p_value(value: float) -> str:
+    """As `number`; at the least that 10,000 resamples can say it is a bound."""
+    return f"≤ {number(value)}" if value * 10_001 < 1.5 else number(value)
+
+
 def signed_number(value: float) -> str:
     """A difference between metrics with its sign: five digits, so that the end of an interval is seldom all zeros."""
     return signed(value, 5).replace("0.", ".", 1)

@@ -38,7 +38,8 @@ class Row:
             dataset's name; None keeps the base.
         seeds, datasets: what it is trained with.
         ranks: whether the rank of each test case is kept.
-        system: the model that it counts as, where it is trained as another; None for its own.
+        system: what it counts as: a model's name, or its own where it is none of them; None for the model it is
+            trained as.
     """
 
     name: str
@@ -200,7 +201,7 @@ def _system(table: dict[str, Any], where: str) -> str | None:
     if "system" not in table:
         return None
     system = _one(table, "system", str, where)
-    if system not in MODELS:
+    if system not in MODELS and system != table.get("name"):
         raise SettingError(f"{where}system: {refuse_unknown(system, list(MODELS), what='model')}")
     return system
 

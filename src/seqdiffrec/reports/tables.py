@@ -17,6 +17,7 @@ from seqdiffrec.reports.outcomes import (
     difference,
     noise_of,
     number,
+    p_value,
     signed,
     signed_number,
     trained_outcomes,
@@ -156,7 +157,7 @@ def _pair_row(pair: Pair, link: Link) -> list[str]:
         _plain(pair.other.row.title),
         signed_number(found.difference),
         f"{signed_number(found.low)} to {signed_number(found.high)}",
-        number(found.p_value),
+        p_value(found.p_value),
         " ".join(f"[{seed}]({link(pair.outcome.ranks[seed])})" for seed in pair.seeds),
     ]
 

@@ -13,6 +13,7 @@ from seqdiffrec.reports.outcomes import (
     difference,
     noise_of,
     number,
+    p_value,
     signed,
     signed_number,
     title_of,
@@ -27,7 +28,7 @@ from seqdiffrec.reports.study import DEFAULT, Row, Study
 NEAR = 5
 
 # Where a control may stand.
-ABOVE, LEVEL, BELOW = "Above the default", "Not told apart from the default", "Below it"
+ABOVE, LEVEL, BELOW = "Above the default over seeds", "Not told apart from it over seeds", "Below it over seeds"
 UNKNOWN, DIVERGED = "Not judged, since nothing says yet how far seeds move a figure", "Diverged"
 
 
@@ -74,9 +75,14 @@ def _best_opponent(diffrec: Outcome, other: Outcome, pairs: list[Pair]) -> str:
     for pair in pairs:
         if pair.outcome is diffrec and pair.other is other:
             found = pair.comparison
-            apart = f"{signed_number(found.difference)} in test NDCG@10, p = {number(found.p_value)} over users"
+            apart = f"{signed_number(found.difference)} in test NDCG@10, p {_equals(found.p_value)} over users"
             return f"{said}; {diffrec.row.title} beside it: {apart}, {counted(len(pair.seeds), 'seed')}."
     return f"{said}, NDCG@10 {number(_test(other))} in the test; {diffrec.row.title} has {number(_test(diffrec))}."
+
+
+def _equals(value: float) -> str:
+    said = p_value(value)
+    return said if said.startswith("≤") else f"= {said}"
 
 
 def _test(outcome: Outcome) -> float:
@@ -111,7 +117,8 @@ def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str,
         return []
     parts.append(
         "In percent of the default's test NDCG@10, all items ranked, and from where to where it goes for 95 % over "
-        "seeds; p, where there is one, is that of the test over users below."
+        "seeds, by which rows are sorted here; p, where there is one, is that of the test over users below, which may "
+        "say otherwise."
     )
     return [*_wrap(" ".join(parts)), ""]
 
@@ -130,7 +137,7 @@ def _figure(apart: Difference | None, over_users: Comparison | None) -> str:
     if apart is None:
         return ""
     known = "" if apart.low is None or apart.high is None else f", {signed(apart.low)} to {signed(apart.high)}"
-    tested = "" if over_users is None else f", p = {number(over_users.p_value)}"
+    tested = "" if over_users is None else f", p {_equals(over_users.p_value)}"
     return f"{signed(apart.percent)} %{known}{tested}"
 
 
