@@ -79,6 +79,14 @@ def test_the_first_lines_name_the_best_opponent_and_who_is_below_the_paper(besid
     assert "validation figure: none." in head
 
 
+def test_rows_are_chosen_within_the_seeds_that_both_have(beside):
+    beside.add_seeds("sasrec", [0.060, 0.030, 0.030], [0.027, 0.027, 0.027], model="sasrec")
+    beside.add_seeds("wide", [0.050], [0.050], model="gru4rec")
+    assert "The best of all others by validation is SASRec" in head_of(beside), "at seed 0, though not by the means"
+    beside.add_seeds("wide", [0.050, 0.045], [0.050, 0.050], model="gru4rec")
+    assert "The best of all others by validation is wider" in head_of(beside)
+
+
 def test_a_row_may_count_as_another_system_than_its_model(beside):
     beside.add("sasrec", 0, make_record(0.030, 0.027, model="duorec"))
     assert "DuoRec in the paper" in build(beside)

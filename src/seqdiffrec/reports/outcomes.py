@@ -1,5 +1,6 @@
 """What became of a study's rows: the records of each row on one dataset, and how far rows stand apart."""
 
+import functools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -90,19 +91,27 @@ def trained_outcomes(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
 
 
-def validated(outcome: Outcome) -> float:
-    """The mean over seeds of what epochs and rows are chosen by."""
-    return mean_and_spread(outcome.values(VALIDATION))[0]
+def best_of(outcomes: Iterable[Outcome]) -> Outcome:
+    """The one with the best validation. Two are held against each other within the seeds that both have.
+
+    A seed moves all rows alike, so a mean over fewer seeds is no fair match for one over all.
+    """
+    return functools.reduce(lambda best, outcome: outcome if _is_better(outcome, best) else best, outcomes)
 
 
 def best_of_each(outcomes: Iterable[Outcome], key: Callable[[Outcome], K]) -> dict[K, Outcome]:
-    """Of those with the same key the one with the best validation, by key."""
-    best: dict[K, Outcome] = {}
+    """The best of those with the same key, by key."""
+    alike: dict[K, list[Outcome]] = {}
     for outcome in outcomes:
-        of = key(outcome)
-        if of not in best or validated(outcome) > validated(best[of]):
-            best[of] = outcome
-    return best
+        alike.setdefault(key(outcome), []).append(outcome)
+    return {of: best_of(group) for of, group in alike.items()}
+
+
+def _is_better(outcome: Outcome, other: Outcome) -> bool:
+    ours, theirs = outcome.by_seed(VALIDATION), other.by_seed(VALIDATION)
+    if seeds := ours.keys() & theirs.keys():
+        ours, theirs = ({seed: of[seed] for seed in seeds} for of in (ours, theirs))
+    return mean_and_spread([*ours.values()])[0] > mean_and_spread([*theirs.values()])[0]
 
 
 @dataclass(frozen=True)

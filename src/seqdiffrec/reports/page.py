@@ -147,7 +147,8 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
         f"{_split(records[0])} All items of the catalogue are",
         "ranked, none is sampled; ties count against the model. Seen items are kept in the ranking; where a column",
         f"says so, they are removed. Seeds {seeds}. The epoch is chosen by validation NDCG@10 with seen items kept;",
-        f"test figures are those of that epoch. {_ends(records)} {_draws(records)} Precision: {_precisions(records)}.",
+        "test figures are those of that epoch. Rows are chosen by it, within the seeds that both of two have.",
+        f"{_ends(records)} {_draws(records)} Precision: {_precisions(records)}.",
         f"Machine: {_machines(records)}. Code revision: {_revisions(records)}. {made}",
     ]
     return textwrap.wrap(" ".join(parts), 120, break_long_words=False, break_on_hyphens=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqdiffrec.evaluation.significance import Comparison, paired_bootstrap, paired_ranks
-from seqdiffrec.reports.outcomes import Outcome, validated
+from seqdiffrec.reports.outcomes import Outcome, best_of
 from seqdiffrec.reports.study import DEFAULT
 
 
@@ -32,7 +32,7 @@ def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
     opponents += [outcome for outcome in ranked if outcome.system == "sasrec"][:1]
     others = [outcome for outcome in ranked if outcome.system != "diffrec"]
-    opponents += sorted(others, key=validated)[-1:]
+    opponents += [best_of(others)] if others else []
     pairs: dict[frozenset[str], Pair] = {}
     for outcome in ranked:
         for other in opponents:

@@ -9,6 +9,7 @@ from seqdiffrec.reports.outcomes import (
     Difference,
     Outcome,
     against_paper,
+    best_of,
     best_of_each,
     difference,
     noise_of,
@@ -18,7 +19,6 @@ from seqdiffrec.reports.outcomes import (
     signed_number,
     title_of,
     trained_outcomes,
-    validated,
 )
 from seqdiffrec.reports.pairs import Pair
 from seqdiffrec.reports.paper import METRICS, SYSTEMS
@@ -56,7 +56,7 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
     diffrec = best.pop("diffrec")
     parts = [f"- **{title_of(dataset)}.** At or above DiffRec's column of the paper: {reached}."]
     if best:
-        parts.append(_best_opponent(diffrec, max(best.values(), key=validated), pairs))
+        parts.append(_best_opponent(diffrec, best_of(best.values()), pairs))
     nine = [system for system in SYSTEMS if system in best]
     rows = [(outcome, _missed(outcome, dataset)) for outcome in trained if outcome.system in nine]
     low = [outcome for outcome, missed in rows if missed]
