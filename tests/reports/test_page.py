@@ -49,8 +49,11 @@ def test_differences_are_of_the_seeds_that_both_rows_have(two):
 
 def test_what_learned_next_to_nothing_does_not_widen_the_others(two):
     before = rows_of(build(two), "## Amazon Beauty")[r"wider \| d 128"]
-    two.add_seeds("sasrec", [0.001, 0.004], [0.001, 0.004], model="sasrec")
-    assert rows_of(build(two), "## Amazon Beauty")[r"wider \| d 128"] == before
+    two.add_seeds("sasrec", [0.020, 0.030], [0.020, 0.024], model="sasrec")
+    rows = rows_of(build(two), "## Amazon Beauty")
+    assert rows[r"wider \| d 128"] == before
+    # .050 of .081 in validation: far below, so without an interval of what moves the others.
+    assert rows["SASRec"][2] == "**−38.3 %**"
 
 
 def test_without_two_rows_of_two_seeds_the_spread_is_unknown(project):
@@ -84,6 +87,7 @@ def test_a_study_without_a_default_has_no_columns_against_it(beside):
         (-4.1, -7.0, -1.2, "**−4.1 % (−7.0 to −1.2)**"),
         (-0.04, -2.0, 2.0, "0.0 % (−2.0 to +2.0)"),
         (4.1, None, None, "+4.1 % (spread unknown)"),
+        (-20.1, None, None, "**−20.1 %**"),
     ],
 )
 def test_a_difference_in_words(percent, low, high, text):
@@ -156,12 +160,22 @@ def test_pairwise_tests_for_rows_with_ranks(full):
     cells = {(name, rest.split(" | ")[0]): rest.split(" | ")[1:] for name, rest in rows if "parquet" in rest}
     assert set(cells) == {("the default", "SASRec"), (r"wider \| d 128", "the default"), (r"wider \| d 128", "SASRec")}
     assert cells["the default", "SASRec"][:3] == [".00000", ".00000 to .00000", "1.0000"]
-    difference, interval, p, link = cells[r"wider \| d 128", "the default"]
+    difference, interval, p, link, other = cells[r"wider \| d 128", "the default"]
     # 25 of 100 users gain 1: the deviation of the mean is sqrt(.25 * .75 / 100) = .043.
     low, high = (float(bound) for bound in interval.split(" to "))
     assert (difference, p) == ("+.25000", "≤ .0001")
     assert (low, high) == pytest.approx((0.165, 0.335), abs=0.02)
     assert link == "[0](../../results/what-decides/beauty/wide-seed0-ranks.parquet)"
+    assert other == "[0](../../results/what-decides/beauty/default-seed0-ranks.parquet)"
+
+
+def test_a_row_is_compared_user_by_user_with_those_that_it_names(full):
+    for row in ("default", "wide", "deep", "sasrec"):
+        full.add_ranks(row, 0, [1, 50] * 50)
+    full.study.write_text(full.study.read_text().replace('name = "deep"', 'name = "deep"\nagainst = ["wide"]'))
+    assert "| deeper | wider \\| d 128 | .00000 |" in build(full)
+    full.study.write_text(full.study.read_text().replace('against = ["wide"]', ""))
+    assert "| deeper | wider" not in build(full)
 
 
 def test_the_best_row_by_validation_beside_the_paper(full):
@@ -230,6 +244,17 @@ def test_plots_hold_the_records(full):
     assert differences.dots["SASRec"][0] == (apart.percent, apart.low, apart.high)
     assert apart.percent == pytest.approx(100 * (0.061 / 0.041 - 1)) and apart.low < apart.percent < apart.high
     assert "the default" in curves.alt
+
+
+def test_norms_are_of_the_rows_that_end_farthest_from_the_default(full, monkeypatch):
+    record = make_record(0.0438, 0.0200)
+    record["curve"][-1]["embedding_norm"] = 0.5  # further from 3 than 9, in the ratio
+    full.add("deep", 0, record)
+    record["curve"][-1]["embedding_norm"] = 9.0
+    full.add("wide", 0, record)
+    monkeypatch.setattr("seqdiffrec.reports.plots._MOST_LINES", 2)
+    found = load_outcomes(read_study(full.study), full.results, "beauty")
+    assert list(make_plots(found, "beauty")[2].lines) == ["the default", "deeper"]
 
 
 def test_what_is_not_known_has_no_bar(project):

@@ -115,6 +115,18 @@ recipe = "../recipes/{dataset}-mine.toml"
             "sasrek cannot be one; did you mean sasrec",
         ),
         ('title = "What decides"', 'title = "x"\ncontrols = ["default"]', "default cannot be one; known are"),
+        (
+            'title = "What decides"',
+            'title = "x"\ncontrols_beside = ["defualt"]',
+            "controls_beside: defualt is not a row; did you mean default",
+        ),
+        (
+            'title = "What decides"',
+            'title = "x"\ncontrols = ["sasrec"]\ncontrols_beside = ["sasrec"]',
+            "sasrec cannot be one; known are",
+        ),
+        ("ranks = true", 'against = ["defualt"]', "row sasrec, against: defualt is not a row; did you mean default"),
+        ("ranks = true", 'against = ["sasrec"]', "row sasrec: it names itself in against"),
         ('datasets = ["beauty", "toys"]', "datasets = []", "datasets is empty"),
         ('datasets = ["beauty", "toys"]', 'datasets = ["../x"]', r"datasets is '\.\./x'"),
         ('datasets = ["toys"]', 'datasets = ["ml-1m"]', r"rows\[2\]\.datasets names 'ml-1m'"),

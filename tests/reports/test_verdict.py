@@ -15,25 +15,40 @@ def test_the_first_line_says_where_the_controls_stand(two):
     # .0450 is 50 % above .0300, both of seed 0: between 1.5 / e^x and 1.5 e^x for x = t 0.001 root 2.
     low, high = (100 * (1.5 * math.exp(sign * T1 * 0.001 * math.sqrt(2)) - 1) for sign in (-1, 1))
     assert (
-        f"# What decides **Above the default over seeds: SASRec (Amazon Beauty +50.0 %, +{low:.1f} to +{high:.1f}).**"
-        in head
+        f'# What decides **Beside "the default".** Above it over seeds: SASRec (Amazon Beauty +50.0 %, +{low:.1f} to '
+        f"+{high:.1f})." in head
     )
-    assert "Below it over seeds: deeper (Amazon Beauty −33.3 %, −34.5 to −32.1)." in head
+    assert "Below it over seeds: deeper (Amazon Beauty −33.3 %)." in head, "far below: no interval"
 
 
 def test_what_seeds_may_explain_is_not_told_apart(two):
     two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
     head = head_of(two)
-    expected = "**Not told apart from it over seeds: SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5).** In percent"
+    summary = '**Beside "the default": none of 2 controls is below it over seeds; no interval reaches below −2.1 %.**'
+    expected = f"{summary} Not told apart from it over seeds: SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5). In percent"
     assert f"# What decides {expected}" in head
+    # Nearer than the interval is wide, but worse: .0292 is 2.7 % below .0300.
+    two.add("sasrec", 0, make_record(0.040, 0.0292, model="sasrec"))
+    assert '**Beside "the default".** Below it over seeds: SASRec (Amazon Beauty −2.7 %,' in head_of(two)
+
+
+def test_controls_are_held_against_each_row_that_the_study_names(two):
+    two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
+    text = two.study.read_text().replace("[base.model]", 'controls_beside = ["default", "wide"]\n[base.model]')
+    two.study.write_text(text)
+    head = head_of(two)
+    assert '**Beside "the default": none of 2' in head
+    # .0299 is 9.4 % below .0330, both of seed 0.
+    assert '**Beside "wider | d 128".** Below it over seeds: SASRec (Amazon Beauty −9.4 %,' in head
+    assert head.count("In percent of that row's test NDCG@10") == 1
 
 
 def test_a_control_is_not_judged_where_nothing_says_how_far_seeds_move(project):
     project.add_seeds("default", [0.040], [0.0400])
-    project.add_seeds("sasrec", [0.040], [0.0080], model="sasrec")
+    project.add_seeds("sasrec", [0.040], [0.0360], model="sasrec")
     head = head_of(project)
-    assert "# What decides Not judged, since nothing says yet how far seeds move a figure: SASRec" in head
-    assert "SASRec (Amazon Beauty −80.0 %)." in head and "**" not in head.partition("decides")[2]
+    assert 'Beside "the default".** Not judged, since nothing says yet how far seeds move a figure: SASRec' in head
+    assert "SASRec (Amazon Beauty −10.0 %)." in head
 
 
 def test_a_control_that_diverged_is_named(two):
@@ -45,7 +60,7 @@ def test_the_test_over_users_stands_beside_a_control(two):
     two.add("sasrec", 0, make_record(0.040, 0.0299, model="sasrec"))
     two.add_ranks("default", 0, [1, 1, 50, 50] * 25)
     two.add_ranks("sasrec", 0, [1, 1, 50, 50] * 25)
-    assert "SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5, p = 1.0000).**" in head_of(two)
+    assert "SASRec (Amazon Beauty −0.3 %, −2.1 to +1.5, p = 1.0000)." in head_of(two)
 
 
 def test_no_first_line_without_controls_or_their_records(project):

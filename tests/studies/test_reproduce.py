@@ -44,16 +44,23 @@ def test_the_same_machine_makes_the_same_figures():
     recorded = json.loads(found.record.read_text())["test"]
     assert [one.recorded for one in found.comparisons] == [recorded[protocol][metric] for protocol, metric in KEYS]
     assert all(one.here == one.recorded and one.within for one in found.comparisons)
-    assert found.within and lines == []
+    assert found.within
+    assert lines == ["the only row with a diffrec that has records is default"]
     rows = found.rows()
     assert rows[0] == {**rows[0], "protocol": "seen_kept", "metric": "HR@10", "difference": 0, "within": True}
 
 
 @pytest.mark.usefixtures("again")
 def test_with_two_seeds_the_spread_is_the_stated_one():
+    for seed in (0, 1):
+        set_figures(f"sasrec-seed{seed}", 0.09, 0.06)
     found, _ = make()
-    assert found.rule.startswith("0.0045 for HR@10 and 0.003 for NDCG@10, absolute, since only 2 of the 3 seeds")
-    assert [one.spread for one in found.comparisons] == [0.0045, 0.003, 0.0045, 0.003]
+    stated = "0.0045 for HR@10 and 0.003 for NDCG@10, absolute, or 5% of their mean if more"
+    assert found.rule == f"{stated}, since only 2 of the 3 seeds that it takes are recorded"
+    assert [one.spread for one in found.comparisons] == pytest.approx([0.0045, 0.003, 0.0045, 0.003])
+    for seed in (0, 1):
+        set_figures(f"sasrec-seed{seed}", 0.2, 0.1)
+    assert [one.spread for one in make(out="other")[0].comparisons] == pytest.approx([0.01, 0.005, 0.01, 0.005])
 
 
 @pytest.mark.usefixtures("again")
@@ -82,12 +89,12 @@ def test_seeds_that_happen_to_lie_close_together_leave_a_twentieth():
 @pytest.mark.usefixtures("again")
 def test_a_figure_out_of_the_spread():
     record = json.loads((RESULTS / "sasrec-seed0.json").read_text())
-    record["test"]["seen_removed"]["NDCG@10"] += 0.0031
+    record["test"]["seen_removed"]["NDCG@10"] += 0.05
     edit("sasrec-seed0", test=record["test"])
     found, _ = make()
     assert [one.within for one in found.comparisons] == [True, True, True, False]
     assert not found.within
-    assert found.comparisons[3].difference == pytest.approx(-0.0031)
+    assert found.comparisons[3].difference == pytest.approx(-0.05)
 
 
 @pytest.mark.parametrize(("here", "within"), [(0.12, True), (0.08, True), (0.121, False), (0.079, False)])
@@ -98,9 +105,10 @@ def test_within_counts_both_ways(here, within):
 @pytest.mark.usefixtures("again")
 def test_other_versions_and_another_precision_are_told():
     versions = json.loads((RESULTS / "sasrec-seed0.json").read_text())["versions"]
-    edit("sasrec-seed0", versions={**versions, "torch": "1.0"}, precision="bfloat16")
+    edit("sasrec-seed0", versions={**versions, "torch": "1.0"}, precision="bfloat16", revision="ab" * 20 + "+changes")
     _, lines = make()
-    assert lines == [
+    assert lines[0].startswith("the record was made by revision ababababab+changes of the code, here it is ")
+    assert lines[1:] == [
         f"the record was made with torch 1.0, here {versions['torch']}",
         "the record was trained in bfloat16, here it is float32: the figures will differ a little",
     ]

@@ -17,6 +17,9 @@ from seqdiffrec.reports.study import InferenceRow, Row, Study
 
 _TITLES = {"ml-100k": "MovieLens 100K", "ml-1m": "MovieLens 1M", "beauty": "Amazon Beauty", "toys": "Amazon Toys"}
 K = TypeVar("K", bound=Hashable)
+# A row that stands lower than this share of the default is far below it. Seeds move it by far more, in percent, than
+# the rows that are worth comparing, so it says nothing about how far they move these.
+NEAR_DEFAULT = 0.8
 _NEEDED = ("settings", "corpus", "machine", "revision", "training_seconds", "seeds_averaged", "validation", "test")
 
 
@@ -118,7 +121,7 @@ def _is_better(outcome: Outcome, other: Outcome) -> bool:
 class Difference:
     """How far one row stands above another within the seeds that both have, in percent of the other.
 
-    low, high: its 95 % interval over seeds; None where nothing tells how far seeds move a figure.
+    low, high: its 95 % interval over seeds; None where nothing tells how far seeds move a figure, and far below.
     """
 
     percent: float
@@ -126,14 +129,22 @@ class Difference:
     high: float | None
 
     @property
+    def is_far_below(self) -> bool:
+        """Whether the row is so far below the other that no interval is asked for."""
+        return self.percent < 100 * (NEAR_DEFAULT - 1)
+
+    @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0; not where there is none."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        """Whether the interval leaves out 0, or the row is far below; not where nothing is known."""
+        return self.is_far_below or (self.low is not None and self.high is not None and not self.low <= 0 <= self.high)
 
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{signed(self.percent)} % (spread unknown)"
-        text = f"{signed(self.percent)} % ({signed(self.low)} to {signed(self.high)})"
+        if self.is_far_below:
+            text = f"{signed(self.percent)} %"
+        elif self.low is None or self.high is None:
+            text = f"{signed(self.percent)} % (spread unknown)"
+        else:
+            text = f"{signed(self.percent)} % ({signed(self.low)} to {signed(self.high)})"
         return f"**{text}**" if self.is_clear else text
 
 
@@ -175,13 +186,10 @@ def _is_as_in_paper(data: dict[str, Any]) -> bool:
 
 
 def noise_of(measure: Measure, trained: Sequence[Outcome], default: Outcome | None) -> SeedNoise | None:
-    """How far seeds move a figure of this study, by the rows that reach half of the default's mean.
-
-    A row that learned next to nothing moves by far more, in percent, than those that are worth comparing.
-    """
+    """How far seeds move a figure of this study, by the rows that are not far below the default."""
     if default is None or not default.records:
         return None
-    enough = mean_and_spread(default.values(measure))[0] / 2
+    enough = NEAR_DEFAULT * mean_and_spread(default.values(measure))[0]
     figures = [outcome.by_seed(measure) for outcome in trained if outcome.records]
     return seed_noise([of for of in figures if min(of.values()) > 0 and mean_and_spread([*of.values()])[0] >= enough])
 
@@ -194,8 +202,9 @@ def difference(outcome: Outcome, other: Outcome, measure: Measure, noise: SeedNo
     if not base:
         return None
     ratio = math.fsum(ours[seed] for seed in seeds) / base
-    if noise is None:
-        return Difference(100 * (ratio - 1), None, None)
+    found = Difference(100 * (ratio - 1), None, None)
+    if noise is None or found.is_far_below:
+        return found
     factor = math.exp(noise.half_width(len(seeds)))
     return Difference(100 * (ratio - 1), 100 * (ratio / factor - 1), 100 * (ratio * factor - 1))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqdiffrec.evaluation.significance import Comparison, paired_bootstrap, paired_ranks
 from seqdiffrec.reports.outcomes import Outcome, best_of
-from seqdiffrec.reports.study import DEFAULT
+from seqdiffrec.reports.study import DEFAULT, Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Pair:
 
 
 def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
-    """Each row that has ranks against the default, SASRec and the best without diffusion by validation.
+    """Each row that has ranks against the default, SASRec, the best without diffusion by validation, and what it names.
 
     Empty where no two rows have ranks of the same seed.
     """
@@ -35,7 +35,8 @@ def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     opponents += [best_of(others)] if others else []
     pairs: dict[frozenset[str], Pair] = {}
     for outcome in ranked:
-        for other in opponents:
+        named = outcome.row.against if isinstance(outcome.row, Row) else ()
+        for other in (*opponents, *(one for one in ranked if one.row.name in named)):
             seeds = tuple(seed for seed in outcome.ranks if seed in other.ranks)
             names = frozenset((outcome.row.name, other.row.name))
             if len(names) == 2 and names not in pairs and seeds:

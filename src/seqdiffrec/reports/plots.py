@@ -55,14 +55,16 @@ class Plot:
 def make_plots(outcomes: Sequence[Outcome], dataset: str) -> list[Plot]:
     """Validation by epoch and embedding norm by epoch of the main rows, and differences of all rows; those there are.
 
-    The main rows are the default, the rows that keep ranks, and the best by validation: at most eight.
+    The main rows are the default, the rows that keep ranks, and the best by validation: at most eight. Norms are those
+    of the default and of the rows that end farthest from it; of the main rows where there is no default.
     """
     trained = [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
     main = _main_rows(trained)
     labels = _labels(trained)
     names = ", ".join(labels[one] for one in main)
     curves = {labels[one]: [_curve(record) for record in one.records.values()] for one in main}
-    norms = {labels[one]: [_norms(record) for record in one.records.values()] for one in main}
+    of_norms = _norm_rows(trained) or main
+    norms = {labels[one]: [_norms(record) for record in one.records.values()] for one in of_norms}
     dots = {labels[one]: row for one, row in _differences(trained).items()}
     plots: list[Plot] = []
     if main:
@@ -73,7 +75,7 @@ def make_plots(outcomes: Sequence[Outcome], dataset: str) -> list[Plot]:
         label = "NDCG@10 against the default, % (bars: 95 % over seeds)"
         plots.append(Plot(f"{dataset}-differences", alt, label, dots=dots))
     if any(line for lines in norms.values() for line in lines):
-        alt = f"Mean norm of the item embeddings by epoch on {dataset}: {names}"
+        alt = f"Mean norm of the item embeddings by epoch on {dataset}: {', '.join(norms)}"
         plots.append(Plot(f"{dataset}-norms", alt, "mean norm of the item embeddings", lines=norms))
     return plots
 
@@ -139,6 +141,21 @@ def _main_rows(trained: list[Outcome]) -> list[Outcome]:
     chosen = [*first, *([best] if best is not None else []), *kept]
     names = list(dict.fromkeys(one.row.name for one in chosen))[:_MOST_LINES]
     return [one for one in trained if one.row.name in names]
+
+
+def _norm_rows(trained: list[Outcome]) -> list[Outcome]:
+    """The default and those whose norms end farthest from its own, in their ratio; none without such a default."""
+    ends = {
+        one: [math.log(line[-1][1]) for line in map(_norms, one.records.values()) if line and line[-1][1] > 0]
+        for one in trained
+    }
+    means = {one: math.fsum(of) / len(of) for one, of in ends.items() if of}
+    default = next((one for one in means if one.row.name == DEFAULT), None)
+    if default is None:
+        return []
+    farthest = sorted(means, key=lambda one: abs(means[one] - means[default]), reverse=True)
+    kept = {default, *farthest[: _MOST_LINES - 1]}
+    return [one for one in trained if one in kept]
 
 
 def _labels(trained: list[Outcome]) -> dict[Outcome, str]:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 
-_STUDY_KEYS = ("title", "note", "datasets", "seeds", "base", "rows", "inference", "controls")
-_ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks", "system")
+_STUDY_KEYS = ("title", "note", "datasets", "seeds", "base", "rows", "inference", "controls", "controls_beside")
+_ROW_KEYS = ("name", "group", "title", "set", "model", "recipe", "seeds", "datasets", "ranks", "system", "against")
 _INFERENCE_KEYS = ("name", "of", "title", "set")
 _TABLES = ("data", "model", "training")
 _PER_RUN = {"data.dataset": "datasets", "training.seed": "seeds"}  # these the study sets itself
@@ -40,6 +40,7 @@ class Row:
         ranks: whether the rank of each test case is kept.
         system: what it counts as: a model's name, or its own where it is none of them; None for the model it is
             trained as.
+        against: names of rows that it is compared with user by user, besides those that every row is.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Row:
     datasets: tuple[str, ...]
     ranks: bool
     system: str | None = None
+    against: tuple[str, ...] = ()
 
     def recipe_for(self, dataset: str) -> Path | None:
         """The recipe that it has on a dataset."""
@@ -75,6 +77,7 @@ class Study:
     base: the tables of a recipe, not yet checked as settings; without ``data.dataset`` and ``training.seed``. Empty
         where every row has a recipe of its own.
     controls: names of rows that lack what the study is about; the page begins with whether one does as well.
+    controls_beside: names of the rows that the controls are held against, one after another.
     note: what a reader of the page has to know besides, in a few sentences; may be empty.
     """
 
@@ -87,6 +90,7 @@ class Study:
     rows: tuple[Row, ...]
     inference: tuple[InferenceRow, ...]
     controls: tuple[str, ...]
+    controls_beside: tuple[str, ...] = (DEFAULT,)
 
     def record_path(self, results: Path, dataset: str, row_name: str, seed: int) -> Path:
         """Where the record of a row (or of an inference row) stands below the folder of results."""
@@ -132,25 +136,34 @@ def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
         if names.count(row_name) > 1:
             raise SettingError(f"two rows have the name {row_name!r}; records are named by it, so it must be unique")
     base = _base(values) if "base" in values or any(row.recipe is None for row in rows) else {}
-    controls = _controls(values, rows)
+    controls, beside = _controls(values, rows)
+    for row in rows:
+        _check_against(row, [other.name for other in rows])
     title, note = _one(values, "title", str, ""), _one(values, "note", str, "") if "note" in values else ""
-    return Study(name, title, note, base, datasets, seeds, rows, inference, controls)
+    return Study(name, title, note, base, datasets, seeds, rows, inference, controls, beside)
 
 
-def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[str, ...]:
-    if "controls" not in values:
-        return ()
+def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The controls, and the rows that they are held against."""
     names = [row.name for row in rows]
+    beside = (DEFAULT,)
+    if "controls_beside" in values:
+        beside = _several(values, "controls_beside", str, "")
+        for name in beside:
+            if name not in names:
+                raise SettingError(f"controls_beside: {refuse_unknown(name, names, what='row')}")
+    if "controls" not in values:
+        return (), beside
     if DEFAULT not in names:
         raise SettingError(f"controls are held against the row named {DEFAULT!r}, and there is none; leave them out")
     controls = _several(values, "controls", str, "")
     for control in controls:
-        if control == DEFAULT or control not in names:
-            known = [name for name in names if name != DEFAULT]
+        if control in beside or control not in names:
+            known = [name for name in names if name not in beside]
             raise SettingError(
                 f"controls: {refuse_unknown(control, known)}".replace("is not a setting", "cannot be one")
             )
-    return controls
+    return controls, beside
 
 
 def _base(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -181,7 +194,16 @@ def _row(table: dict[str, Any], where: str, folder: Path, datasets: tuple[str, .
         datasets=own,
         ranks=_one(table, "ranks", bool, where) if "ranks" in table else False,
         system=_system(table, where),
+        against=_several(table, "against", str, where) if "against" in table else (),
     )
+
+
+def _check_against(row: Row, names: list[str]) -> None:
+    if row.name in row.against:
+        raise SettingError(f"row {row.name}: it names itself in against")
+    for name in row.against:
+        if name not in names:
+            raise SettingError(f"row {row.name}, against: {refuse_unknown(name, names, what='row')}")
 
 
 def _inference_row(table: dict[str, Any], where: str, rows: tuple[Row, ...]) -> InferenceRow:

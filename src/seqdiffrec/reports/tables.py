@@ -146,7 +146,7 @@ def _paired(outcome: Outcome, base: Outcome) -> str:
 
 def pairs_table(pairs: Sequence[Pair], link: Link) -> list[str]:
     """A row for each comparison over users."""
-    head = ["row", "against", "difference in test NDCG@10", "95 % interval", "p", "ranks by seed"]
+    head = ["row", "against", "difference in test NDCG@10", "95 % interval", "p", "ranks by seed", "the other's"]
     return _table(head, [_pair_row(pair, link) for pair in pairs])
 
 
@@ -158,7 +158,7 @@ def _pair_row(pair: Pair, link: Link) -> list[str]:
         signed_number(found.difference),
         f"{signed_number(found.low)} to {signed_number(found.high)}",
         p_value(found.p_value),
-        " ".join(f"[{seed}]({link(pair.outcome.ranks[seed])})" for seed in pair.seeds),
+        *(" ".join(f"[{seed}]({link(of.ranks[seed])})" for seed in pair.seeds) for of in (pair.outcome, pair.other)),
     ]
 
 

@@ -27,8 +27,8 @@ from seqdiffrec.reports.study import DEFAULT, Row, Study
 # A figure this many percent below the paper's is as good as it, within what other seeds and data would move it.
 NEAR = 5
 
-# Where a control may stand.
-ABOVE, LEVEL, BELOW = "Above the default over seeds", "Not told apart from it over seeds", "Below it over seeds"
+# Where a control may stand beside a row.
+ABOVE, LEVEL, BELOW = "Above it over seeds", "Not told apart from it over seeds", "Below it over seeds"
 UNKNOWN, DIVERGED = "Not judged, since nothing says yet how far seeds move a figure", "Diverged"
 
 
@@ -96,36 +96,54 @@ def _missed(outcome: Outcome, dataset: str) -> str:
 
 
 def _controls(study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> list[str]:
-    """Where each control stands beside the default, by test NDCG@10, all items ranked; nothing without controls."""
+    """Where each control stands beside each row that they are held against; nothing without controls."""
+    rows = [row for row in study.rows if row.name in study.controls_beside]
+    told = [_controls_beside(row, study, outcomes, pairs) for row in rows]
+    parts = [text for text in told if text]
+    if not parts:
+        return []
+    parts.append(
+        "In percent of that row's test NDCG@10, all items ranked, and from where to where it goes for 95 % over seeds, "
+        "by which rows are sorted here; p, where there is one, is that of the test over users below, which may say "
+        "otherwise."
+    )
+    return [line for text in parts for line in (*_wrap(text), "")]
+
+
+def _controls_beside(other: Row, study: Study, outcomes: dict[str, list[Outcome]], pairs: dict[str, list[Pair]]) -> str:
+    """Where each control stands beside another row, by test NDCG@10, all items ranked."""
     said: dict[str, dict[str, list[str]]] = {kind: {} for kind in (ABOVE, LEVEL, BELOW, UNKNOWN, DIVERGED)}
+    lows: list[float] = []
     for dataset, found in outcomes.items():
         rows = [outcome for outcome in found if isinstance(outcome.row, Row)]
-        default = next((outcome for outcome in rows if outcome.row.name == DEFAULT and outcome.records), None)
-        noise = noise_of(TEST, rows, default)
+        base = next((outcome for outcome in rows if outcome.row.name == other.name and outcome.records), None)
+        noise = noise_of(TEST, rows, next((outcome for outcome in rows if outcome.row.name == DEFAULT), None))
         for outcome in rows:
-            if default is not None and outcome.paths and outcome.row.name in study.controls:
-                apart = difference(outcome, default, TEST, noise)
-                figure = _figure(apart, _test_over_users(outcome, default, pairs[dataset]))
+            if base is not None and outcome.paths and outcome.row.name in study.controls:
+                apart = difference(outcome, base, TEST, noise)
+                figure = _figure(apart, _test_over_users(outcome, base, pairs[dataset]))
                 place = said[_kind(outcome, apart)].setdefault(outcome.row.title, [])
                 place.append(f"{title_of(dataset)} {figure}".rstrip())
+                lows += [] if apart is None or apart.low is None else [apart.low]
     parts = [
-        f"**{kind}: {listed}.**" if kind in (ABOVE, LEVEL) else f"{kind}: {listed}."
+        f"{kind}: {listed}."
         for kind, rows in said.items()
         if (listed := "; ".join(f"{title} ({', '.join(figures)})" for title, figures in rows.items()))
     ]
     if not parts:
-        return []
-    parts.append(
-        "In percent of the default's test NDCG@10, all items ranked, and from where to where it goes for 95 % over "
-        "seeds, by which rows are sorted here; p, where there is one, is that of the test over users below, which may "
-        "say otherwise."
-    )
-    return [*_wrap(" ".join(parts)), ""]
+        return ""
+    head = f'**Beside "{other.title}"'
+    if any(said[kind] for kind in (BELOW, UNKNOWN, DIVERGED)):
+        return " ".join([f"{head}.**", *parts])
+    none = f"none of {counted(len(study.controls), 'control')} is below it over seeds; no interval reaches below"
+    return " ".join([f"{head}: {none} {signed(min(lows))} %.**", *parts])
 
 
 def _kind(outcome: Outcome, apart: Difference | None) -> str:
     if not outcome.records:
         return DIVERGED
+    if apart is not None and apart.is_far_below:
+        return BELOW
     if apart is None or apart.low is None:
         return UNKNOWN
     if not apart.is_clear:

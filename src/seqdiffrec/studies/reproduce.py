@@ -13,13 +13,13 @@ from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.studies.runs import config_of, load_data, precision_of, train_to_the_end
 from seqdiffrec.studies.sweep import Bar, Notify, no_bar
 from seqdiffrec.training.checkpoint import refuse_existing
-from seqdiffrec.training.provenance import versions
+from seqdiffrec.training.provenance import code_revision, versions
 
 # Where fewer seeds than that are recorded, their deviation says nothing: the spread is this much, absolute.
 SEEDS_NEEDED = 3
 STATED = {"HR": 0.0045, "NDCG": 0.003}
-# Three seeds may happen to lie close together. Another precision or processor moves a figure of the same seed, too: by
-# 3 % between float32 and bfloat16 in one run of decides.toml that was made in both.
+# Three seeds may happen to lie close together. Another precision, processor or revision of the code that rounds
+# otherwise moves a figure of the same seed, too: by 3 % in one run of decides.toml that was made by two revisions.
 LEAST_SHARE = 0.05
 PROTOCOLS = ("seen_kept", "seen_removed")
 
@@ -85,10 +85,12 @@ def make_again(
 
     row: which of the study's rows with that model; without it the only one, or the one that is called as the model.
     resume: go on with what is in ``out``. Raises SettingError where there is no such record, or the data are others.
-    notify: is told where versions or precision differ from the record's.
+    notify: is told which row is meant where none is named, and where revision, versions or precision differ.
     """
     records = _records(results / name / dataset)
     path, record = _choose(records, model, row, seed, results / name / dataset)
+    if row is None and _place(record)["row"] != model:
+        notify(f"the only row with a {model} that has records is {_place(record)['row']}")
     config = config_of(record)
     if not resume:
         refuse_existing(out, can_resume=True)
@@ -160,6 +162,12 @@ def _check_corpus(path: Path, record: dict[str, Any], data: Dataset) -> None:
 def _other_conditions(record: dict[str, Any], precision: str) -> list[str]:
     """What is not as it was when the record was made, a line each."""
     lines: list[str] = []
+    revision = code_revision()
+    if record["revision"] != revision:
+        lines.append(
+            f"the record was made by revision {_short(record['revision'])} of the code, here it is {_short(revision)}: "
+            "the figures may differ a little"
+        )
     here = versions()
     others = [
         f"{name} {then}, here {here.get(name)}" for name, then in record["versions"].items() if here.get(name) != then
@@ -174,17 +182,25 @@ def _other_conditions(record: dict[str, Any], precision: str) -> list[str]:
     return lines
 
 
+def _short(revision: str | None) -> str:
+    return "unknown" if revision is None else revision[:10] + revision[40:]
+
+
 def _spread(records: Sequence[dict[str, Any]]) -> tuple[str, dict[tuple[str, str], float]]:
     """How far a figure may be off, in words and for each protocol and metric; ``records`` are the row's, all seeds."""
     k = min(10, records[0]["corpus"]["items"])
     keys = [(protocol, f"{metric}@{k}") for protocol in PROTOCOLS for metric in STATED]
+    figures = {key: [record["test"][key[0]][key[1]] for record in records] for key in keys}
+    least_share = f"{LEAST_SHARE:.0%} of their mean if more"
     if len(records) < SEEDS_NEEDED:
         rule = " and ".join(f"{value} for {metric}@{k}" for metric, value in STATED.items())
-        rule = f"{rule}, absolute, since only {len(records)} of the {SEEDS_NEEDED} seeds that it takes are recorded"
-        return rule, {key: STATED[key[1].partition("@")[0]] for key in keys}
-    rule = f"3 standard deviations over the {len(records)} recorded seeds, or {LEAST_SHARE:.0%} of their mean if more"
-    figures = {key: [record["test"][key[0]][key[1]] for record in records] for key in keys}
-    return rule, {key: max(3 * statistics.stdev(of), LEAST_SHARE * statistics.fmean(of)) for key, of in figures.items()}
+        rule = f"{rule}, absolute, or {least_share}"
+        rule += f", since only {len(records)} of the {SEEDS_NEEDED} seeds that it takes are recorded"
+        least = {key: STATED[key[1].partition("@")[0]] for key in keys}
+    else:
+        rule = f"3 standard deviations over the {len(records)} recorded seeds, or {least_share}"
+        least = {key: 3 * statistics.stdev(of) for key, of in figures.items()}
+    return rule, {key: max(least[key], LEAST_SHARE * statistics.fmean(of)) for key, of in figures.items()}
 
 
 def _place(record: dict[str, Any]) -> dict[str, Any]:
