@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    draws_speed,
     endurance,
     epoch_speed,
     exported_speed,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "epoch": epoch_speed,
     "models": model_speed,
     "ranking": ranking_speed,
+    "draws": draws_speed,
     "requests": request_speed,
     "exported": exported_speed,
     "quality": quality,

@@ -27,6 +27,7 @@ COMMANDS = {
     "epoch": "python -m benchmarks epoch --save",
     "models": "python -m benchmarks models --save",
     "ranking": "python -m benchmarks ranking --save",
+    "draws": "python -m benchmarks draws --hidden-size 64 --save",
     "requests": "python -m benchmarks requests --save",
     "exported": "python -m benchmarks exported --save",
     "quality": "python -m benchmarks quality --peers --save",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import (
+    draws_speed,
     epoch_speed,
     exported_speed,
     growth,
@@ -90,9 +91,10 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         request_speed,
         exported_speed,
         ranking_speed,
+        draws_speed,
     ):
         monkeypatch.setattr(module, "Worker", FakeWorker)
-    for module in (training_speed, model_speed, quality):
+    for module in (training_speed, model_speed, quality, draws_speed):
         monkeypatch.setattr(module, "load", lambda root: FakeLoad())
     for module in (training_speed, epoch_speed, ranking_speed):
         monkeypatch.setattr(module, "matmul_rates", lambda device: {"matmul": 1e9, "bfloat16_matmul": 4e9})
@@ -307,6 +309,15 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
         "10,000,000 items, lists": {"not_asked": "needs 20 GiB, there are 8"},
         "10,000,000 items": {"not_asked": "needs 16 GiB, there are 8"},
     }
+
+
+def test_numbers_of_draws_take_turns_on_one_model() -> None:
+    record = draws_speed.run(options("draws", "--hidden-size", "64"))
+    assert list(record["rows"]) == ["0 draws", "1 draw", "2 draws", "5 draws", "10 draws", "20 draws"]
+    assert record["rows"]["1 draw"]["times_reference"] == {"median": 1, "least": 1, "greatest": 1}
+    assert len(FakeWorker.made) == 1
+    turns = [how["seeds"] for order, how in FakeWorker.asked if order == "rank"]
+    assert turns[:13] == [20, 0, 1, 2, 5, 10, 20, 20, 10, 5, 2, 1, 0], "a warm-up, then back and forth"
 
 
 def test_ranking_has_a_process_for_each_system_and_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
