@@ -10,6 +10,9 @@ block (its lines begin with a bar), or in prose. It is right if, rounded, it is
 - a number in a file of `benchmarks/results/` that is linked there; or
 - somebody else's: the row's first cell, the column's head or the sentence has the word "paper" or "published".
 
+A p-value ("p = .6307"), and a difference with five decimals ("+.00018"), as tests over users have, is right if a page of `docs/study/`
+that is linked there has it, digit by digit.
+
 Not figures are percentages, and what stands in backticks, as settings do. Pages of `docs/study/` that belong to a file
 in `studies/` are left out here: `seqdiffrec report --check` makes them from their records again and compares all.
 
@@ -30,6 +33,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 CODE = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^\s*(```|~~~)")
 FIGURE = re.compile(r"(?<![\w.])0?\.\d{3,4}(?![\d%]|\.\d| %)")
+TESTED = re.compile(r"(?:(?<=p = )|(?<=p ≤ ))0?\.\d+|[+−]\.\d{5}(?!\d)")
 BAR = re.compile(r"(?<!\\)[|│]")  # inside a cell a bar is written \|, as everywhere in Markdown
 SENTENCE_END = re.compile(r"(?<=[.;:!?])\s+")
 ELSEWHERE = re.compile(r"\b(paper|published)\b", re.IGNORECASE)
@@ -72,8 +76,14 @@ def figures_without_record(root: Path, page: Path) -> list[str]:
     """Figures of `page` that no source beside them holds."""
     found: list[str] = []
     for number, text, links in claims(page.read_text(encoding="utf-8")):
-        figures = FIGURE.findall(LINK.sub("", text))
-        values = source_values(root, [page.parent / link for link in links]) if figures else []
+        files = [page.parent / link for link in links]
+        plain = LINK.sub("", text)
+        tested = "\n".join(file.read_text(encoding="utf-8") for file in files if is_built(root, file.resolve()))
+        for figure in TESTED.findall(plain):
+            if not re.search(rf"(?<!\d){re.escape(figure)}(?!\d)", tested):
+                found.append(f"{page.relative_to(root)}:{number}: {figure} is on no study's page linked beside it")
+        figures = FIGURE.findall(TESTED.sub("", plain))
+        values = source_values(root, files) if figures else []
         for figure in figures:
             half = 0.5 * 10 ** -len(figure.partition(".")[2])
             if not any(abs(value - float(figure)) <= half + 1e-9 for value in values):
@@ -128,8 +138,8 @@ def own_cells(cells: list[str], columns: list[str]) -> str:
 
 
 def sources(text: str) -> list[str]:
-    """The JSON files that a text links to."""
-    return [link for link in LINK.findall(text) if link.endswith(".json")]
+    """The JSON files and pages that a text links to."""
+    return [link for link in LINK.findall(text) if link.endswith((".json", ".md"))]
 
 
 def source_values(root: Path, files: list[Path]) -> list[float]:
@@ -137,7 +147,7 @@ def source_values(root: Path, files: list[Path]) -> list[float]:
     values: list[float] = []
     metrics: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for file in files:
-        content = json.loads(file.read_bytes()) if file.is_file() else {}
+        content = json.loads(file.read_bytes()) if file.suffix == ".json" and file.is_file() else {}
         if file.resolve().is_relative_to(root.resolve() / "benchmarks" / "results"):
             values += numbers(content).values()
         for way, value in numbers(content).items():

@@ -70,6 +70,30 @@ def test_every_equation_and_algorithm_needs_a_row(project: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("p = .6307", []),
+        ("+.00018 (p ≤ .0001)", []),
+        ("p = .63", [".63"]),
+        ("p = .6308", [".6308"]),
+        ("−.00018", ["−.00018"]),
+        (".6307", [".6307 is in no record"]),
+    ],
+)
+def test_tests_over_users_stand_on_a_linked_page_of_a_study(project: Path, text: str, wrong: list[str]) -> None:
+    (project / "docs/study").mkdir()
+    (project / "studies").mkdir()
+    (project / "studies/mine.toml").write_text("")
+    (project / "docs/study/mine.md").write_text("| a | b | +.00018 | .6307 |\n| a | c | +.01000 | ≤ .0001 |\n")
+    page = project / "docs/guide.md"
+    page.write_text(f"It is so: {text} ([page](study/mine.md)).\n")
+    found = problems(project)
+    assert len(found) == len(wrong) and all(one in line for one, line in zip(wrong, found, strict=True))
+    page.write_text(f"It is so: {text}.\n")
+    assert problems(project), "no page is linked"
+
+
 def test_missing_map_is_a_problem(project: Path) -> None:
     (project / "docs/paper-to-code.md").unlink()
     assert "docs/paper-to-code.md: missing" in problems(project)
