@@ -10,8 +10,8 @@ block (its lines begin with a bar), or in prose. It is right if, rounded, it is
 - a number in a file of `benchmarks/results/` that is linked there; or
 - somebody else's: the row's first cell, the column's head or the sentence has the word "paper" or "published".
 
-A p-value ("p = .6307"), and a difference with five decimals ("+.00018"), as tests over users have, is right if a page of `docs/study/`
-that is linked there has it, digit by digit.
+A p-value ("p = .6307"), and a difference with five decimals ("+.00018"), as tests over users have, is right if a page
+of `docs/study/` that is linked there has it, digit by digit.
 
 Not figures are percentages, and what stands in backticks, as settings do. Pages of `docs/study/` that belong to a file
 in `studies/` are left out here: `seqdiffrec report --check` makes them from their records again and compares all.
