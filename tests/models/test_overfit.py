@@ -32,16 +32,20 @@ def corpus() -> Sequences:
         # BPR holds a target against items that its user never takes, which are few here.
         ("stosa", 40, {"loss": "full", "embedding_std": 0.2}),
         ("vsan", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
+        ("duorec", 40, {"embedding_std": 0.2, "weight_std": 0.2}),
+        ("cl4srec", 60, {"embedding_std": 0.2, "weight_std": 0.2}),
+        ("mfgan", 40, {"embedding_std": 0.2, "weight_std": 0.2, "pretraining_epochs": 10}),
+        ("acvae", 60, {"recurrent_size": 32, "latent_size": 32, "embedding_std": 0.2}),
         ("bert4rec", 40, {"last_item_proportion": 0.5, "embedding_std": 0.2, "weight_std": 0.2}),
     ],
 )
 def test_a_tiny_corpus_is_learned_by_heart(name, epochs, settings):
     torch.manual_seed(0)
-    if "dropout" in MODELS[name].config_class.model_fields:
-        settings = {"dropout": 0.0, **settings}
-    config = MODELS[name].config_class(hidden_size=32, num_layers=2, max_length=T, **settings)
-    model = MODELS[name](config, ITEMS).train()
+    size = {"dropout": 0.0, "hidden_size": 32, "num_layers": 2, "max_length": T}
+    known = {key: value for key, value in size.items() if key in MODELS[name].config_class.model_fields}
+    model = MODELS[name](MODELS[name].config_class(**{**known, **settings}), ITEMS).train()
     train = corpus()
+    model.count_items(train)
     optimizer = torch.optim.Adam(model.parameters(), lr=6e-3)
     rng = np.random.default_rng(0)
     for epoch in range(epochs):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqdiffrec.models import MODELS
 from seqdiffrec.training import RunError, RunFolder, TrainingInterrupted
 from tests.shapes import unchecked
 
@@ -39,22 +40,24 @@ GAME = {
 SHARED = {"attention": "shared_history"}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        ({}, {}),
-        (SHARED, {}),
-        (SHARED, COURSE),
-        ({**SHARED, "loss": "sampled", "num_negatives": 9}, COURSE),
-        ({**SHARED, "loss": "in_batch"}, {}),
-        ({"name": "duorec"}, {}),
-        ({"name": "cl4srec"}, {}),
-        ({"name": "stosa"}, {}),
-        ({"name": "vsan", "anneal_steps": 15}, COURSE),
-        ({"name": "acvae", "recurrent_size": 8, "latent_size": 6, "adversary_size": 8}, COURSE),
-        ({"name": "mfgan", **GAME}, COURSE),
-    ],
-)
+CASES: list[tuple[dict[str, object], dict[str, object]]] = [
+    ({}, {}),
+    (SHARED, {}),
+    (SHARED, COURSE),
+    ({**SHARED, "loss": "sampled", "num_negatives": 9}, COURSE),
+    ({**SHARED, "loss": "in_batch"}, {}),
+    ({"name": "vsan", "anneal_steps": 15}, COURSE),
+    ({"name": "acvae", "recurrent_size": 8, "latent_size": 6, "adversary_size": 8}, COURSE),
+    ({"name": "mfgan", **GAME}, COURSE),
+]
+CASES += [
+    ({"name": name}, {})
+    for name, model in MODELS.items()
+    if not model.cost.startswith("none") and name not in ("diffrec", "vsan", "acvae", "mfgan")
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def uninterrupted(request, build, trainer_for, tmp_path_factory, corpus):
     """Settings of the model and of its training, and the model and the folder after it."""
     settings, training = request.param
