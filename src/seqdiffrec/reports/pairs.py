@@ -7,6 +7,7 @@ import numpy as np
 
 from seqdiffrec.evaluation.significance import Comparison, paired_bootstrap, paired_ranks
 from seqdiffrec.reports.outcomes import Outcome, best_of
+from seqdiffrec.reports.paper import SYSTEMS
 from seqdiffrec.reports.study import DEFAULT, Row
 
 
@@ -24,7 +25,9 @@ class Pair:
 
 
 def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
-    """Each row that has ranks against the default, SASRec, the best without diffusion by validation, and what it names.
+    """Each row that has ranks against the default, SASRec, what it names, and the best by validation.
+
+    Of these there are two: the best of the paper's nine systems that DiffRec is compared with, and of all without it.
 
     Empty where no two rows have ranks of the same seed.
     """
@@ -32,7 +35,8 @@ def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
     opponents += [outcome for outcome in ranked if outcome.system == "sasrec"][:1]
     others = [outcome for outcome in ranked if outcome.system != "diffrec"]
-    opponents += [best_of(others)] if others else []
+    nine = [outcome for outcome in others if outcome.system in SYSTEMS]
+    opponents += [best_of(group) for group in (others, nine) if group]
     pairs: dict[frozenset[str], Pair] = {}
     for outcome in ranked:
         named = outcome.row.against if isinstance(outcome.row, Row) else ()
