@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.data.split import Cases
+from seqdiffrec.evaluation import ranking
 from seqdiffrec.evaluation.ranking import Predict, Ranks, evaluate, rank_targets, report
 
 
@@ -123,6 +124,24 @@ def test_equal_scores_give_the_last_rank() -> None:
     ranks = rank_targets(lambda histories: torch.zeros(len(histories), 6), cases, 6)
     assert ranks.seen_kept.tolist() == [6, 6, 6]
     assert ranks.seen_removed.tolist() == [4, 6, 5]  # the last among the candidates that are left
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 50])
+def test_stretches_of_the_catalogue_are_counted_together(monkeypatch, limit: int) -> None:
+    monkeypatch.setattr(ranking, "EXACT_SUM", limit)
+    scores = torch.randint(0, 5, (9, 10), generator=torch.Generator().manual_seed(5)).float()
+    targets = [1 + row for row in range(9)]
+    ranks = rank_targets(in_order(scores), make_cases([[]] * 9, targets), 10, block_size=4)
+    assert ranks.seen_kept.tolist() == [
+        rank_by_hand(s, t, set()) for s, t in zip(scores.tolist(), targets, strict=True)
+    ]
+
+
+def test_a_rank_that_float32_cannot_hold() -> None:
+    """All items tie, so the target has the last rank: 2^24 + 1, which float32 rounds."""
+    num_items = 2**24 + 1
+    ranks = rank_targets(in_order(torch.ones(1, num_items)), make_cases([[7, 8]], [num_items]), num_items)
+    assert (ranks.seen_kept.tolist(), ranks.seen_removed.tolist()) == ([num_items], [num_items - 2])
 
 
 def test_one_row_of_counts_for_everybody() -> None:

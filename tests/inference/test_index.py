@@ -11,9 +11,10 @@ import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, overlap, saved_index
 from seqdiffrec.inference.index.lists import ListIndex
-from seqdiffrec.models import Popularity, SASRec, SASRecConfig
+from seqdiffrec.models import Popularity, SASRec, SASRecConfig, nearest
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.settings import SettingError
+from seqdiffrec.models.top import BARRED
 from seqdiffrec.training import RunError
 
 ITEMS = 3000
@@ -125,6 +126,32 @@ def test_batch_mates_change_no_candidates(kind):
     for row in range(7):
         alone = index(draws[:, row : row + 1], 15)
         assert torch.equal(alone[0].sort().values, together[row].sort().values)
+
+
+@each_kind
+def test_a_list_does_not_depend_on_its_batch_mates(monkeypatch, kind):
+    """However many items they have seen, and also beside one that is left fewer items than wanted (the last)."""
+    monkeypatch.setattr(nearest, "CANDIDATES_MORE", 0)
+    rng, of = np.random.default_rng(3), model()
+    allowed = torch.from_numpy(rng.permutation(ITEMS) < ITEMS // 2)
+    seen = [rng.permutation(ITEMS)[:count] + 1 for count in (1, 40, 3, 0, 900, 7, 2, 200)]
+    seen += [torch.nonzero(allowed)[left:, 0].numpy() + 1 for left in (20, 6)]
+    ends = np.cumsum([len(one) for one in seen])
+    histories = Sequences(np.concatenate(seen).astype(np.int32), np.r_[0, ends[:-1]], ends)
+    index = build_index(of, kind)
+    index.breadth = {"graph": 1, "lists": 4}[kind]  # so little that who asks for more candidates gets a better list
+
+    def asked(rows: slice) -> list[list[tuple[int, float]]]:
+        top = of.top_of_histories(histories.select(rows), 10, allowed, filter_viewed=True, nearest=index)
+        pairs = zip(top.columns.tolist(), top.probabilities.tolist(), strict=True)
+        return [
+            [(column, pytest.approx(p, rel=1e-3)) for column, p in zip(*row, strict=True) if p > BARRED]
+            for row in pairs
+        ]
+
+    together = asked(slice(None))
+    assert together == [one for row in range(len(seen)) for one in asked(slice(row, row + 1))]
+    assert [len(one) for one in together] == [10] * (len(seen) - 1) + [6]
 
 
 def test_lists_are_told_apart_by_their_cells():

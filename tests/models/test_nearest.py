@@ -40,6 +40,16 @@ def brute(of: Catalogue):
     return find
 
 
+def by_row(named: torch.Tensor, h: torch.Tensor):
+    """What names for each row of ``h`` the items of that row, whichever rows are asked about together."""
+
+    def find(draws: torch.Tensor, count: int) -> torch.Tensor:
+        same = (draws[:, :, None] == h[:, None]).all(-1).all(0)  # (rows asked, rows)
+        return named[same.int().argmax(1)]
+
+    return find
+
+
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("with_added", [True, False])
 @pytest.mark.parametrize("at_once", [1, 2**23])
@@ -83,6 +93,19 @@ def test_where_candidates_do_not_suffice_all_items_are_looked_at():
     top = top_near(of, h, None, 5, but_three, brute(of))
     assert (top.probabilities != BARRED).sum(1).tolist() == [3] * ROWS
     assert top.columns[:, :3].sort().values.tolist() == [allowed.tolist()] * ROWS
+
+
+def test_only_targets_whose_candidates_do_not_suffice_get_the_exact_list():
+    of, h = make()
+    named = torch.arange(401, 521).repeat(ROWS, 1)
+    named[3, 7:] = named[1, 9:] = 0
+    some = Barred(torch.tensor([402]), torch.tensor([0, 1, 1, 3]), torch.tensor([403, 5, 6, 7]))
+    top, exact = top_near(of, h, added(), 10, some, by_row(named, h)), of.top(h, added(), 10, some)
+    assert torch.equal(top.columns[[1, 3]], exact.columns[[1, 3]])
+    for row in (0, 2, 4):
+        raised = added().items[added().rows == row] - 1
+        assert bool(((top.columns[row] >= 400) & (top.columns[row] < 520) | torch.isin(top.columns[row], raised)).all())
+        assert not torch.equal(top.columns[row], exact.columns[row])
 
 
 def test_seen_items_do_not_use_up_the_candidates():

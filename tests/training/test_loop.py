@@ -319,6 +319,27 @@ def test_bfloat16_products_train_float32_weights(build, trainer_for, name, setti
     assert losses[0] != losses[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "precision", "emulated", "warned"),
+    [
+        ("sasrec", "bfloat16", True, True),
+        ("sasrec", "bfloat16", False, False),
+        ("sasrec", "auto", True, False),
+        ("sasrec", "float32", True, False),
+        ("popularity", "bfloat16", True, False),
+    ],
+)
+def test_bfloat16_that_is_emulated_is_told(build, trainer_for, monkeypatch, caplog, name, precision, emulated, warned):
+    """Once a training, and only where it is asked for; ``auto`` leaves it out, and what only counts has no products."""
+    for where in ("models.device", "training.loop"):
+        monkeypatch.setattr(f"seqdiffrec.{where}.has_bfloat16", lambda device: not emulated)
+    trainer_for(build(name), epochs=2, precision=precision).train()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == warned
+    if warned:
+        assert "emulates it" in told[0] and "set training.precision to auto or float32" in told[0]
+
+
 def test_precision_and_device_are_as_told():
     cpu = torch.device("cpu")
     assert use_bfloat16("bfloat16", cpu) and not use_bfloat16("float32", cpu)

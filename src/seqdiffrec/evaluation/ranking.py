@@ -36,6 +36,8 @@ from seqdiffrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoff, summari
 
 # Scores of a block: 64 MiB.
 SCORES_AT_ONCE = 2**24
+# Ones that float32 adds without rounding.
+EXACT_SUM = 2**24
 
 Predict = Callable[[Sequences], Tensor]
 """Histories to scores: float32 (B, num_items), higher is better, column j for item index j + 1."""
@@ -186,11 +188,11 @@ def _count_at_least(scores: Tensor, target_scores: Tensor) -> NDArray[np.int64]:
     """(block,) the number of items whose score is at least the target's; the target is one of them, so it is a rank.
 
     The comparison is written as float32, since summing booleans costs more than twice the time. Such sums are exact
-    up to 2^24 items.
+    up to `EXACT_SUM` items; those of more are added as integers.
     """
-    assert scores.shape[1] <= 2**24
     at_least = torch.ge(scores, target_scores, out=torch.empty_like(scores))
-    return at_least.sum(dim=1).to(torch.int64).cpu().numpy()
+    stretches = [at_least[:, start : start + EXACT_SUM] for start in range(0, at_least.shape[1], EXACT_SUM)]
+    return torch.stack([part.sum(dim=1).to(torch.int64) for part in stretches]).sum(dim=0).cpu().numpy()
 
 
 def _count_seen_at_least(scores: Tensor, target_scores: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:

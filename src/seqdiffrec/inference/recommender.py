@@ -28,7 +28,7 @@ from seqdiffrec.inference.growing import (
 from seqdiffrec.inference.pretrained import Pretrained
 from seqdiffrec.inference.resuming import is_untrained, run_to_resume, starts_over
 from seqdiffrec.models import MODELS, SequenceModel, find_model
-from seqdiffrec.models.device import Precision, rank_in
+from seqdiffrec.models.device import Precision, device_to_answer_on, rank_in
 from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.models.settings import SettingError, refuse_unknown
 from seqdiffrec.training import Reporter, RunError, RunFolder, TerminalReporter, Trainer, TrainingConfig, TrainingState
@@ -206,6 +206,7 @@ class Recommender(Pretrained):
                 "learning_rate": rate,
                 "warmup_epochs": 0.0,
                 "decay": "constant",
+                "device": str(self.model.item_counts.device),
             }
         )
         split = to_learn(
@@ -251,6 +252,8 @@ class Recommender(Pretrained):
     def load(cls, path: str | Path, *, output: str = "polars") -> "Recommender":
         """Open a run's folder, with the weights of its best epoch. Raises RunError where it is broken.
 
+        The model goes to the device that its training asked for, as that is here: with ``auto`` to a GPU where there is
+        one, and to the CPU, with a warning, where the GPU that it was trained on is not there.
         output: the kind of frames that it answers with: polars, pandas or pyarrow.
         """
         kind = check_kind(output)
@@ -271,7 +274,7 @@ class Recommender(Pretrained):
             raise RunError(
                 f"{path}: the weights do not fit the settings in run.json; restore it or train again"
             ) from error
-        recommender._take(model, run.corpus(), run.items())
+        recommender._take(model.to(device_to_answer_on(recommender.training.device)), run.corpus(), run.items())
         recommender.run, recommender.output = run, kind
         recommender.state, recommender.temperature = run.state(), run.temperature()
         recommender._split = run.record.get("split")

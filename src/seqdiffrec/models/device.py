@@ -1,12 +1,16 @@
 """Where tensors live, and in which precision matrix products run there."""
 
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal, cast
 
 import torch
 
 from seqdiffrec.models.settings import SettingError
+
+log = logging.getLogger("seqdiffrec")
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -18,6 +22,20 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and (torch.device(name).index or 0) >= torch.cuda.device_count():
         raise SettingError(f"training.device is {name!r}, but torch finds no such GPU; set it to auto or cpu")
     return torch.device(name)
+
+
+def device_to_answer_on(name: str) -> torch.device:
+    """Where a trained model answers: as `pick_device`, but on the CPU, which is said once, without that GPU."""
+    try:
+        return pick_device(name)
+    except SettingError:
+        _tell_absent(name)
+        return torch.device("cpu")
+
+
+@cache
+def _tell_absent(name: str) -> None:
+    log.warning("the run was trained on %s, and torch finds no such GPU here: the model answers on the CPU", name)
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

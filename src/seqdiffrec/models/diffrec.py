@@ -52,8 +52,8 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     history_weight: of a second recommendation loss, on the history's own causal states, as SASRec has it (not in the
         paper); above 0 needs a shared history.
     num_seeds, inference_steps, sampler, eta, variance: inference. No seeds are zeros in place of noise. One step is
-        Algorithm 3; more are Algorithm 2
-        (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
+        Algorithm 3; more are Algorithm 2 (``ancestral``, reverse variance beta or beta_tilde) or DDIM with ``eta``.
+        ``variance`` is also that of the way from noise to an item (`DiffRec.denoising`), which has steps of its own.
     """
 
     attention: Literal["bidirectional", "shared_history"] = "bidirectional"
@@ -92,6 +92,10 @@ class DiffRecConfig(EncoderConfig, ItemTableConfig):
     def _check_together(self) -> "DiffRecConfig":
         if self.inference_steps > self.num_steps:
             raise ValueError(f"inference_steps is {self.inference_steps}, more than num_steps, {self.num_steps}")
+        if self.sampler == "ddim" and self.inference_steps == 1:
+            raise ValueError("sampler = ddim needs inference_steps above 1: one step, Algorithm 3, has no sampler")
+        if self.eta and self.sampler != "ddim":
+            raise ValueError(f"eta = {self.eta} needs sampler = ddim; {self.sampler} does not use it")
         if self.attention == "shared_history" and self.noised_items != 1:
             raise ValueError(
                 "noised_items other than 1 needs attention = bidirectional: a shared history has to stay clean"

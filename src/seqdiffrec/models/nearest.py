@@ -1,6 +1,7 @@
 """The best items of a catalogue that is too large to be scored whole: those that an index names, scored exactly."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from seqdiffrec.losses import Added
 from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue, keys_of
-from seqdiffrec.models.top import BARRED, Barred, Top, best
+from seqdiffrec.models.top import BARRED, Barred, Top, best, places_of
 
 Nearest = Callable[[Float[Tensor, "S r D"], int], Int64[Tensor, "r c"]]
 """Draws of targets, and a number: the item indices of about so many highest scores of each draw; 0 fills up."""
@@ -23,33 +24,52 @@ def top_near(
     """The k best of R targets, of the items that ``nearest`` names for any of the S draws and those in ``added``.
 
     Their scores are exact in float32, what is added to them included. The sum over the catalogue, which makes
-    probabilities of them, is theirs plus an estimate of the rest from a sample. Where fewer than k candidates may be
-    recommended, the whole catalogue is looked at after all.
+    probabilities of them, is theirs plus an estimate of the rest from a sample. A target for which fewer than k
+    candidates may be recommended gets its list from the whole catalogue after all. What stands beside a target in the
+    batch changes nothing about its candidates.
     """
     num_draws, count, size = draws.shape
     k = min(k, len(of.weight) - 1)
-    barred_each = int(torch.bincount(barred.rows).max()) if len(barred.rows) else 0
-    wanted = min(CANDIDATES_EACH * k + CANDIDATES_MORE + barred_each, len(of.weight) - 1)
-    at_once = max(1, AT_ONCE // (num_draws * max(wanted * size, SAMPLE)))
+    barred_each = torch.bincount(barred.rows, minlength=count)
+    wanted = (CANDIDATES_EACH * k + CANDIDATES_MORE + barred_each).clamp(max=len(of.weight) - 1)
+    at_once = max(1, AT_ONCE // (num_draws * max(int(wanted.max()) * size, SAMPLE)))
     found: list[Top] = []
     for start in range(0, count, at_once):
         rows = slice(start, min(start + at_once, count))
-        h, here = draws[:, rows], _on(added, rows)
-        items = _candidates(nearest(h, wanted).to(h.device), here)
+        h, barred_here = draws[:, rows], barred.on(rows)
+        here = None if added is None else _of(added, torch.arange(rows.start, rows.stop, device=h.device))
+        items = _candidates(_named(nearest, h, wanted[rows], k), here, k)
         scores = _scores(of, h, items, here)
         scores = scores - _log_sums(of, h, items, scores)[:, None]
         probabilities = scores.exp().mean(-1).masked_fill(items == 0, BARRED)
-        _bar(probabilities, items, barred.on(rows), len(of.weight))
-        if bool(((probabilities != BARRED).sum(1) < k).any()):
-            found.append(of.top(h, here, k, barred.on(rows)))
-            continue
+        _bar(probabilities, items, barred_here, len(of.weight))
         top = best(probabilities, k)
-        found.append(Top(top.probabilities, items.gather(1, top.columns) - 1))
+        top = Top(top.probabilities, items.gather(1, top.columns) - 1)
+        short = torch.nonzero((probabilities != BARRED).sum(1) < k).squeeze(1)
+        if len(short):
+            whole = of.top(h[:, short], None if here is None else _of(here, short), k, barred_here.of(short))
+            for part, exact in zip(top, whole, strict=True):
+                part[short] = exact
+        found.append(top)
     return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def _candidates(named: Int64[Tensor, "r c"], added: Added | None) -> Int64[Tensor, "r C"]:
-    """The items to look at for each target: each once, in rising order, after zeros that make up the rows."""
+def _named(nearest: Nearest, h: Float[Tensor, "S r D"], wanted: Int64[Tensor, " r"], k: int) -> Int64[Tensor, "r c"]:
+    """What the index names, at least k places wide, for each target as if it was asked about that one alone.
+
+    How far an index looks goes by the number that it is asked for, so only those that want as many share a call.
+    """
+    numbers = sorted(set(cast(list[int], wanted.tolist())))
+    groups = [torch.nonzero(wanted == number).squeeze(1) for number in numbers]
+    parts = [nearest(h[:, rows], number) for rows, number in zip(groups, numbers, strict=True)]
+    named = torch.zeros(h.shape[1], max(k, *(part.shape[1] for part in parts)), dtype=torch.int64, device=h.device)
+    for rows, part in zip(groups, parts, strict=True):
+        named[rows, : part.shape[1]] = part.to(h.device)
+    return named
+
+
+def _candidates(named: Int64[Tensor, "r c"], added: Added | None, k: int) -> Int64[Tensor, "r C"]:
+    """The items to look at for each target, k places or more: each once, rising, after zeros that make up the rows."""
     if added is not None and len(added.rows):
         rows, order = added.rows.sort()
         place = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
@@ -60,7 +80,7 @@ def _candidates(named: Int64[Tensor, "r c"], added: Added | None) -> Int64[Tenso
     again = items[:, 1:] == items[:, :-1]
     items[:, 1:][again] = 0
     items = items.sort(dim=1).values
-    return items[:, int((items == 0).sum(1).min()) :]
+    return items[:, min(int((items == 0).sum(1).min()), items.shape[1] - k) :]
 
 
 def _scores(
@@ -93,15 +113,12 @@ def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, siz
     if len(barred.everywhere):
         probabilities[torch.isin(items - 1, barred.everywhere)] = BARRED
     keys = keys_of(items, size)
-    if not len(keys):
-        return
     wanted = barred.rows * size + barred.columns + 1
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     probabilities.view(-1)[at[keys[at] == wanted]] = BARRED
 
 
-def _on(added: Added | None, rows: slice) -> Added | None:
-    if added is None:
-        return None
-    here = (added.rows >= rows.start) & (added.rows < rows.stop)
-    return Added(added.rows[here] - rows.start, added.items[here], added.values[here])
+def _of(added: Added, rows: Int64[Tensor, " n"]) -> Added:
+    """What is added for some targets, in rising order, which are counted anew."""
+    place, here = places_of(added.rows, rows)
+    return Added(place[here], added.items[here], added.values[here])

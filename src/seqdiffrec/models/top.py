@@ -42,11 +42,22 @@ class Barred:
         begin, end = cast(list[int], bounds.tolist())
         return Barred(self.everywhere, self.rows[begin:end] - histories.start, self.columns[begin:end])
 
+    def of(self, histories: Int64[Tensor, " n"]) -> "Barred":
+        """What counts for some of the histories, in rising order, which are counted anew."""
+        place, here = places_of(self.rows, histories)
+        return Barred(self.everywhere, place[here], self.columns[here])
+
     def put_into(self, probabilities: Float[Tensor, "B V"]) -> None:
         """Write `BARRED` over their probabilities."""
         if len(self.everywhere):
             probabilities[:, self.everywhere] = BARRED
         probabilities[self.rows, self.columns] = BARRED
+
+
+def places_of(rows: Int64[Tensor, " E"], chosen: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " E"], Bool[Tensor, " E"]]:
+    """Where each row stands among those that are chosen, in rising order, and whether it is one of them at all."""
+    place = torch.searchsorted(chosen, rows).clamp(max=len(chosen) - 1)
+    return place, chosen[place] == rows
 
 
 def best(probabilities: Float[Tensor, "B V"], k: int) -> Top:

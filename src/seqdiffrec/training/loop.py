@@ -4,6 +4,7 @@ The order of the targets, the noise and the dropout of a step derive from (seed,
 from a checkpoint in the middle of an epoch therefore ends with the same weights, bit for bit, as one that was not cut.
 """
 
+import logging
 import math
 import signal
 import threading
@@ -23,12 +24,14 @@ from seqdiffrec.data.split import Split
 from seqdiffrec.data.words import counted
 from seqdiffrec.evaluation import cutoffs, evaluate
 from seqdiffrec.models import Loss, SequenceModel
-from seqdiffrec.models.device import pick_device, use_bfloat16
+from seqdiffrec.models.device import has_bfloat16, pick_device, use_bfloat16
 from seqdiffrec.training.callbacks import Reporter
 from seqdiffrec.training.checkpoint import RunError, RunFolder, all_finite
 from seqdiffrec.training.optimization import MovingAverage, clip_gradients, learning_rate, make_optimizer
 from seqdiffrec.training.settings import TrainingConfig
 from seqdiffrec.training.state import EpochRow, TrainingState
+
+log = logging.getLogger("seqdiffrec")
 
 SELECT_AT = 10
 
@@ -93,6 +96,12 @@ class Trainer:
         is not finite.
         """
         num_epochs = self.config.epochs if self.optimizer is not None else 1
+        if self.optimizer is not None and self.bfloat16 and not has_bfloat16(self.device):
+            log.warning(
+                "%s has no instructions for bfloat16 and emulates it, a CPU at a hundredth of the speed of float32; "
+                "set training.precision to auto or float32",
+                self.device,
+            )
         with _signals_set(self.stop, self.reporter), self.reporter:
             if self.optimizer is not None:
                 self.reporter.start(self._where())
