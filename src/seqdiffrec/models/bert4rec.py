@@ -15,6 +15,7 @@ Differs from the code in:
 - Only items are candidates of the softmax; there the mask and padding are as well.
 - There is no segment embedding, which there is the same for all places; initial weights are normal, not cut off at two
   standard deviations; norms add 1e-5 to the variance, not 1e-12.
+- The rate does not rise over the first 100 steps unless `training.warmup_epochs` says so, and Adam corrects its bias.
 """
 
 from dataclasses import replace

@@ -13,7 +13,8 @@ Differs from the papers and the authors' code (hidasib/GRU4Rec and GRU4Rec_PyTor
 - Items enter by embeddings, tied to the output's weights by default (their ``constrained_embedding``), then without the
   output's bias; there is no one-hot input. A drawn softmax corrects its negatives for how often they are drawn, but not
   the target (their ``logq`` corrects both).
-- Adam instead of Adagrad with momentum; the loss is a mean over targets.
+- Adam instead of Adagrad with momentum; the loss is a mean over targets. Items start from a normal distribution,
+  theirs from a uniform one within Glorot's bound.
 """
 
 import math
@@ -62,7 +63,8 @@ class GRU4Rec(TableModel):
         self.table = ItemTable(config, num_items, size)
         self.layers = nn.ModuleList(nn.GRU(size, size) for _ in range(config.num_layers))
         initialize(self, weight_std=config.embedding_std, embedding_std=config.embedding_std)
-        # A gate's matrices are uniform within Glorot's bound, the biases zero, as in the authors' code.
+        # A gate's matrices are uniform within Glorot's bound, the biases zero, as in the authors' Theano code and, in its
+        # compatibility mode, their PyTorch code.
         for name, parameter in self.layers.named_parameters():
             bound = 0.0 if "bias" in name else math.sqrt(6 / (size + size))
             nn.init.uniform_(parameter, -bound, bound)
