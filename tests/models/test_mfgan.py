@@ -161,9 +161,12 @@ def test_phases_follow_one_another_by_targets_trained():
     expected = ["pretraining"] * 2 + ["discriminators"] + ["generator"] * 3
     expected += ["discriminators"]  # half of this epoch
     batch = batch_of(*LISTS)
+    early = []
     for phase in expected:
         assert model.phase() == phase
         model.loss(batch)
+        early.append(model.is_pretraining)
+    assert early == [True] * 3 + [False] * 4, "from the generator's first turn on it is the game"
     assert model.phase() == "generator"
     model.eval().loss(batch)
     assert model.targets_trained == 7 * model.targets_an_epoch, "what is asked of it outside of training is no step"

@@ -86,6 +86,14 @@ class SequenceModel(nn.Module):
         """Whether training batches give all targets of a stretch one shared history."""
         return True
 
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether all that was trained so far only prepares for what the model is about.
+
+        Such epochs are validated, but they use up no patience, and the first one after them is the best anew.
+        """
+        return False
+
     def describe_items(self, categories: PySequence[PySequence[str] | None] | None) -> None:
         """Take in each item's categories, in the order of the indices; None where the data have none.
 

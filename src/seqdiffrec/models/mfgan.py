@@ -7,7 +7,8 @@ generator G learns by policy gradient, grad E[Q] = E over a from G of Q grad log
 
 The phases follow one another by how many targets have been trained, counted in epochs: the generator alone by
 likelihood, the discriminators alone, then generator and discriminators in turn. In each phase only one side has
-gradients, so that the one optimiser is as good as one for each side (docs/adr/0012).
+gradients, so that the one optimiser is as good as one for each side (docs/adr/0012). Before the generator's first turn
+in the game all is pre-training: no such epoch counts for ``patience``, and none is the best once there is a later one.
 
 Factors: the ``item`` itself; its ``popularity``, in buckets of as many items each; its ``recency``, in such buckets
 too: where in people's sequences it stands on the mean, since what is new stands late; its ``categories``, where the
@@ -152,7 +153,7 @@ class MFGAN(SASRec):
     def phase(self) -> Literal["pretraining", "generator", "discriminators"]:
         """Whose turn it is."""
         config = self.config
-        epochs = self.targets_trained.item() / self.targets_an_epoch - config.pretraining_epochs
+        epochs = self._epochs() - config.pretraining_epochs
         if epochs < 0:
             return "pretraining"
         epochs -= config.discriminator_pretraining_epochs
@@ -160,6 +161,15 @@ class MFGAN(SASRec):
             return "discriminators"
         into = epochs % (config.generator_epochs + config.discriminator_epochs)
         return "generator" if into < config.generator_epochs else "discriminators"
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the generator's first turn in the game has not begun."""
+        return self._epochs() <= self.config.pretraining_epochs + self.config.discriminator_pretraining_epochs
+
+    def _epochs(self) -> float:
+        """How many epochs' targets were trained."""
+        return self.targets_trained.item() / self.targets_an_epoch
 
     def _policy(self, state: Float[Tensor, "R D"], batch: RaggedBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Minus the mean of Q log G over items drawn from G, whose gradient is that of minus E[Q]; and the mean Q."""
