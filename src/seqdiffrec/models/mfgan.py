@@ -48,6 +48,7 @@ from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.duorec import one_of_each_sequence
 from seqdiffrec.models.encoder import Encoder, initialize
+from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.models.sasrec import SASRec, SASRecConfig
 from seqdiffrec.models.settings import SettingError
 
@@ -93,6 +94,7 @@ class MFGAN(SASRec):
     summary: ClassVar[str] = "SASRec against a discriminator for each factor of items"
     paper: ClassVar[str | None] = "Ren et al. 2020"
     cost: ClassVar[str] = "1 while the generator is alone, then 1.5"
+    by_item: ClassVar[tuple[str, ...]] = (*TableModel.by_item, "discriminators.item.embedding.weight")
 
     def __init__(self, config: MFGANConfig, num_items: int):
         super().__init__(config, num_items)
@@ -133,6 +135,24 @@ class MFGAN(SASRec):
         for factor, discriminator in self.discriminators.items():
             if factor in values:
                 cast(Discriminator, discriminator).describe(values[factor], self.item_counts.device)
+
+    @torch.no_grad()
+    def grow_from(self, smaller: TableModel, neighbours: Sequences) -> None:
+        """As every model with a table; a category keeps its vector, also where new items change its number.
+
+        Call `describe_items` first, with the categories of all items.
+        """
+        super().grow_from(smaller, neighbours)
+        if self.categories is None or "categories" not in self.discriminators:
+            return
+        count = self.config.num_categories
+        before, now = (
+            category_numbers(some, count) for some in (self.categories[: smaller.num_items], self.categories)
+        )
+        free = iter(sorted(set(range(1, count + 1)) - {before[name] for name in now if name in before}))
+        rows = [before[name] if name in before else next(free) for name in now]
+        weight = cast(Discriminator, self.discriminators["categories"]).embedding.weight
+        weight[1 : len(rows) + 1] = weight[rows]
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """What the side whose turn it is has to lower: the recommendation loss and minus the reward, or errors."""
@@ -277,10 +297,15 @@ def mean_places(train: Sequences, num_items: int) -> NDArray[np.float64]:
     return total / np.maximum(times, 1)
 
 
-def most_frequent(categories: Sequence[Sequence[str] | None], count: int) -> NDArray[np.int64]:
-    """Each item's categories as numbers from 1, those of most items first; rarer than the first ``count``: left out."""
+def category_numbers(categories: Sequence[Sequence[str] | None], count: int) -> dict[str, int]:
+    """Numbers of categories from 1, those of most items first; rarer than the first ``count``: left out."""
     items_of = Counter(name for names in categories for name in names or ())
-    number = {name: place for place, (name, _) in enumerate(items_of.most_common(count), start=1)}
+    return {name: place for place, (name, _) in enumerate(items_of.most_common(count), start=1)}
+
+
+def most_frequent(categories: Sequence[Sequence[str] | None], count: int) -> NDArray[np.int64]:
+    """Each item's categories by their `category_numbers`, 0 behind them. (V, C)."""
+    number = category_numbers(categories, count)
     known = [[number[name] for name in names or () if name in number] for names in categories]
     values = np.zeros((len(known), max([1, *map(len, known)])), np.int64)
     for item, numbers in enumerate(known):
