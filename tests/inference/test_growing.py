@@ -178,6 +178,16 @@ def test_what_is_new_is_learned_and_the_old_is_kept(chain):
         grown.evaluate(sdr.Dataset.of(grown.corpus))
 
 
+@pytest.mark.parametrize(("pretraining", "phase"), [(3, {"recommendation"}), (2, {"discriminators"})])
+def test_an_update_goes_on_with_the_phases(data, pretraining, phase):
+    """Two epochs are done, however short those of the update are."""
+    settings = SMALL | GAME | {"pretraining_epochs": pretraining}
+    model = sdr.MFGAN(**settings, epochs=2, batch_size=16).fit(data.whole(), **QUIET)
+    grown = model.fit_partial(chains(range(1), 4, start=50), epochs=1, old_share=0.0, **QUIET)
+    assert grown.state.history[0]["targets"] < 24 * 6
+    assert set(grown.state.history[0]["train"]) == {"loss"} | phase
+
+
 def test_an_update_is_a_run(chain, tmp_path):
     chain.save(tmp_path / "run")
     grown = sdr.load(tmp_path / "run").fit_partial(

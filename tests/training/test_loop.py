@@ -178,6 +178,16 @@ def test_pretraining_uses_up_no_patience_and_has_not_the_best_epoch(
     assert "pre-training" not in caplog.text
 
 
+@pytest.mark.parametrize("prefixes", [True, False])
+def test_phases_follow_the_targets_that_are_trained(build, trainer_for, prefixes):
+    model = build("mfgan", pretraining_epochs=2, discriminator_pretraining_epochs=1, generator_epochs=1)
+    state = trainer_for(model, epochs=4, prefixes=prefixes).train()
+    parts = [set(row["train"]) for row in state.history]
+    generator, discriminators = {"loss", "recommendation"}, {"loss", "discriminators"}
+    assert parts == [generator, generator, discriminators, generator | {"policy", "reward"}]
+    assert [row.get("pretraining", False) for row in state.history] == [True, True, True, False]
+
+
 def test_a_run_that_ends_in_pretraining_keeps_its_best_and_says_so(build, trainer_for, run, monkeypatch, caplog):
     scripted(monkeypatch, [0.2, 0.5, 0.4, 0.3])
     model = build("mfgan", **GAME_FROM_EPOCH_5)

@@ -105,6 +105,9 @@ class SequenceModel(nn.Module):
         counts = np.bincount(train.flat()[1], minlength=self.num_items + 1)[1:]
         self.item_counts.copy_(torch.from_numpy(counts))
 
+    def start_epoch(self, num_targets: int) -> None:
+        """Told how many targets an epoch trains, where it starts and where it is gone on with."""
+
     def loss(self, batch: RaggedBatch) -> Loss:
         """The mean loss over the batch's targets."""
         raise NotImplementedError

@@ -45,6 +45,7 @@ from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch, spread
 from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.data.words import counted
 from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.duorec import one_of_each_sequence
 from seqdiffrec.models.encoder import Encoder, initialize
@@ -63,7 +64,8 @@ class MFGANConfig(SASRecConfig):
 
     factors: what there is a discriminator for.
     num_buckets: of popularity and of recency. num_categories: how many categories are told apart, those of most items.
-    discriminator_layers, discriminator_dropout: of each discriminator; its size and heads are the generator's.
+    discriminator_layers, discriminator_dropout: of each discriminator; its size and heads are the generator's. Its
+        dropout stands at the input, on attention weights and on what attention and feed-forward parts give.
     pretraining_epochs, discriminator_pretraining_epochs: how long either side is trained alone, the generator by
         likelihood; after that they take turns of ``generator_epochs`` and ``discriminator_epochs``. Parts of an epoch
         will do.
@@ -103,30 +105,36 @@ class MFGAN(SASRec):
         self.discriminators = nn.ModuleDict(
             {factor: Discriminator(config, sizes.get(factor, config.num_buckets)) for factor in config.factors}
         )
-        self.register_buffer("targets_trained", torch.zeros((), dtype=torch.int64))
-        self.targets_an_epoch = 1
+        for name in ("targets_trained", "targets_an_epoch"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(MFGAN._fill_in)
         self.categories: Sequence[Sequence[str] | None] | None = None
 
     targets_trained: Int64[Tensor, ""]
+    targets_an_epoch: Int64[Tensor, ""]
+
+    def _fill_in(self, state: dict[str, Tensor], *_: object) -> None:
+        """An older state lacks how many targets an epoch had: 0, not known."""
+        state.setdefault("targets_an_epoch", torch.zeros_like(self.targets_an_epoch))
 
     def describe_items(self, categories: Sequence[Sequence[str] | None] | None) -> None:
         """Take in the items' categories; where there are none, that factor is left out, and that is said."""
         self.categories = categories
-        factors = self.config.factors
+        factors = set(self.config.factors)
         if categories is not None or "categories" not in factors:
             return
         lack = "the data have no categories of items, which a table of items would bring (--items FILE)"
-        if set(factors) == {"categories"}:
+        if factors == {"categories"}:
             raise SettingError(f"{lack}, so MFGAN has nothing to judge by; bring them, or name more model.factors")
-        left = [factor for factor in factors if factor not in ("item", "categories")]
-        beside = "the items themselves" if "item" in factors else ""
-        names = " and ".join(left) + (", beside " if left and beside else "") + beside
-        log.warning("%s, so MFGAN runs on %d factors: %s", lack, len(left), names)
+        left = [factor for factor in ("popularity", "recency") if factor in factors]
+        runs_on = f"{counted(len(left), 'factor')}: {' and '.join(left)}" if left else "the items themselves alone"
+        beside = ", beside the items themselves" if left and "item" in factors else ""
+        log.warning("%s, so MFGAN runs on %s%s", lack, runs_on, beside)
 
     def count_items(self, train: Sequences) -> None:
-        """Record how often each item occurs in training, what its factors are, and how many targets an epoch has."""
+        """Record how often each item occurs in training, what its factors are, and how many targets there may be."""
         super().count_items(train)
-        self.targets_an_epoch = int(np.maximum(train.lengths - 1, 0).sum())
+        self.start_epoch(int(np.maximum(train.lengths - 1, 0).sum()))
         values = {"item": np.arange(1, self.num_items + 1)[:, None]}
         values["popularity"] = buckets(self.item_counts.cpu().numpy().astype(np.float64), self.config.num_buckets)
         values["recency"] = buckets(mean_places(train, self.num_items), self.config.num_buckets)
@@ -135,6 +143,13 @@ class MFGAN(SASRec):
         for factor, discriminator in self.discriminators.items():
             if factor in values:
                 cast(Discriminator, discriminator).describe(values[factor], self.item_counts.device)
+
+    def start_epoch(self, num_targets: int) -> None:
+        """Count epochs by so many targets; those that are done stay as many, where an update has shorter ones."""
+        before = int(self.targets_an_epoch)
+        if before not in (0, num_targets):
+            self.targets_trained.copy_(self.targets_trained * num_targets // before)
+        self.targets_an_epoch.fill_(num_targets)
 
     @torch.no_grad()
     def grow_from(self, smaller: TableModel, neighbours: Sequences) -> None:
@@ -189,7 +204,7 @@ class MFGAN(SASRec):
 
     def _epochs(self) -> float:
         """How many epochs' targets were trained."""
-        return self.targets_trained.item() / self.targets_an_epoch
+        return (self.targets_trained.double() / self.targets_an_epoch.clamp(min=1)).item()
 
     def _policy(self, state: Float[Tensor, "R D"], batch: RaggedBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Minus the mean of Q log G over items drawn from G, whose gradient is that of minus E[Q]; and the mean Q."""
@@ -251,6 +266,9 @@ class Discriminator(nn.Module):
         update = {
             "num_layers": config.discriminator_layers,
             "dropout": config.discriminator_dropout,
+            "attention_dropout": None,
+            "attention_output_dropout": None,
+            "inner_dropout": 0.0,
             "filter_share": 0.0,
             "linear_bias": False,
         }

@@ -142,6 +142,7 @@ class Trainer:
         )
         num_targets = int(windows.num_targets.sum())
         self.reporter.start_epoch(state, num_targets)
+        self.model.start_epoch(num_targets)
         self.model.train()
         for batch in epoch_batches(train, windows, config.batch_size, order, skip=state.step):
             started = time.monotonic()
