@@ -185,15 +185,15 @@ def test_only_the_side_whose_turn_it_is_has_gradients():
 
 def test_discriminators_have_no_dropout_but_their_own():
     """Whatever the generator has: without its own, two verdicts in training are the same; with it, they are not."""
-    generators = {"attention_dropout": 0.5, "inner_dropout": 0.5, "attention_output_dropout": 0.5, "dropout": 0.5}
+    generators = {"attention_dropout": 0.5, "inner_dropout": 0.5, "attention_output_dropout": 0.6, "dropout": 0.5}
     batch = batch_of(*LISTS)
     for rate in (0.0, 0.5):
         model = make(**generators, discriminator_dropout=rate).train()
         first, again = (model._judge(batch, batch.targets[:, None]) for _ in range(2))
         assert torch.equal(first, again) == (rate == 0)
         layer = model.discriminators["item"].encoder.layers[0]
-        assert {layer.rate, layer.attention_rate, layer.output_rate} == {rate} and layer.inner_rate == 0
-        assert model.encoder.layers[0].inner_rate == 0.5
+        assert [layer.attention_rate, layer.output_rate, layer.inner_rate, layer.rate] == [rate, 0, rate, rate]
+        assert model.encoder.layers[0].output_rate == 0.6
 
 
 def test_a_state_from_before_epochs_were_counted_in_it():

@@ -65,7 +65,7 @@ class MFGANConfig(SASRecConfig):
     factors: what there is a discriminator for.
     num_buckets: of popularity and of recency. num_categories: how many categories are told apart, those of most items.
     discriminator_layers, discriminator_dropout: of each discriminator; its size and heads are the generator's. Its
-        dropout stands at the input, on attention weights and on what attention and feed-forward parts give.
+        dropout stands where the code has it: at the input, on attention weights, within and behind feed-forward parts.
     pretraining_epochs, discriminator_pretraining_epochs: how long either side is trained alone, the generator by
         likelihood; after that they take turns of ``generator_epochs`` and ``discriminator_epochs``. Parts of an epoch
         will do.
@@ -267,8 +267,8 @@ class Discriminator(nn.Module):
             "num_layers": config.discriminator_layers,
             "dropout": config.discriminator_dropout,
             "attention_dropout": None,
-            "attention_output_dropout": None,
-            "inner_dropout": 0.0,
+            "attention_output_dropout": 0.0,
+            "inner_dropout": config.discriminator_dropout,
             "filter_share": 0.0,
             "linear_bias": False,
         }
