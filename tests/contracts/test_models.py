@@ -10,6 +10,7 @@ import torch
 from seqdiffrec.data.batches import RaggedBatch, cut_windows, window_batch
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.models import MODELS, SequenceModel
+from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.training import TrainingConfig
 from seqdiffrec.training.optimization import make_optimizer
 from tests.shapes import unchecked
@@ -255,6 +256,20 @@ def test_weights_round_trip(name, settings):
             torch.manual_seed(3)
             losses.append(one.train().loss(training_batch(one, *LISTS)).parts)
         assert losses[0] == losses[1]
+
+
+@each_model
+def test_what_has_a_row_an_item_is_named(name, settings):
+    """So that a model with a table can grow (`TableModel.grow_from`)."""
+    model = make(name, settings)
+    if isinstance(model, TableModel):
+        larger = make(name, settings, num_items=ITEMS + 3).state_dict()
+        grows = {key for key, value in model.state_dict().items() if value.shape != larger[key].shape}
+        assert grows - {"item_counts"} == grows & set(model.by_item)
+        model.count_items(ragged(*LISTS))
+        more = make(name, settings, num_items=ITEMS + 3)
+        more.grow_from(model, ragged([1], [2, 3], [9]))
+        assert all(more.state_dict()[key].shape == value.shape for key, value in larger.items())
 
 
 @each_model

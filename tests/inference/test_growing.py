@@ -8,6 +8,7 @@ import torch
 import seqdiffrec as sdr
 from seqdiffrec.data.growth import Longer
 from seqdiffrec.inference.growing import beside_in_log, learned_before, to_learn
+from seqdiffrec.models.mfgan import category_numbers
 from seqdiffrec.training import Reporter
 
 QUIET = {"reporter": Reporter()}
@@ -94,11 +95,50 @@ def test_by_the_categories_that_are_shared(chain):
 
 
 def test_the_other_models_grow_too(data):
-    for name in ("DiffRec", "BERT4Rec", "GRU4Rec", "CL4SRec", "DuoRec"):
+    for name in ("DiffRec", "BERT4Rec", "GRU4Rec", "CL4SRec", "DuoRec", "STOSA", "VSAN", "ACVAE", "MFGAN"):
         model = getattr(sdr, name)(hidden_size=8, epochs=1, max_length=5).fit(data, **QUIET)
         after, before = scores(model.add_items({"twin": ["b"]}), ["a", "b"]), scores(model, ["a", "b"])
         assert after["twin"] == pytest.approx(after["b"], rel=1e-4)
         assert after["b"] == pytest.approx(before["b"] / (1 + before["b"]), rel=1e-3)
+
+
+GAME = {"pretraining_epochs": 0, "discriminator_pretraining_epochs": 1, "generator_epochs": 1, "num_buckets": 2}
+
+
+@pytest.mark.parametrize("with_categories", [True, False])
+def test_the_discriminators_grow_too(data, tmp_path, with_categories):
+    """A new item is to them what its neighbours are; a category keeps its vector when others become more frequent."""
+    log = data if with_categories else sdr.Dataset.from_interactions(chains(range(24), 9))
+    model = sdr.MFGAN(**SMALL | GAME, epochs=2, batch_size=16).fit(log, **QUIET)
+    model.save(tmp_path / "run")
+    news = {"item_id": [f"new{number}" for number in range(9)], "category": ["stop|odd"] * 9}
+    table = pl.DataFrame(news) if with_categories else None
+    grown = sdr.load(tmp_path / "run").add_items({news["item_id"][0]: ["b", "d"], "x": ["c"]}, items=table)
+    before, after = (one.model.discriminators["item"].embedding.weight for one in (model, grown))
+    assert torch.equal(after[:7], before)
+    assert torch.allclose(after[7], (before[2] + before[4]) / 2) and torch.equal(after[8], before[3])
+    if with_categories:
+        old, new = (category_numbers(one.corpus.categories.to_list(), 1000) for one in (model, grown))
+        assert old["letter"] == new["stop"] == 1 and len(new) == len(old) + 1
+        before, after = (one.model.discriminators["categories"].embedding.weight for one in (model, grown))
+        assert all(torch.equal(after[new[name]], before[old[name]]) for name in old)
+        assert len(torch.unique(after[: len(new) + 1], dim=0)) == len(new) + 1, "the new one has a vector of its own"
+    grown.save(tmp_path / "grown")
+    since = pl.DataFrame(
+        [("u1", item, 100 + place) for place, item in enumerate(["b", "new0", "y", "c"])],
+        schema=["user_id", "item_id", "timestamp"],
+        orient="row",
+    )
+    updated = sdr.load(tmp_path / "grown").fit_partial(since, epochs=2, **QUIET)
+    values = updated.model.discriminators["categories"].values
+    if with_categories:
+        names = {number: name for name, number in new.items()}
+        known = [[names[number] for number in row if number] for row in values[1:].tolist()]
+        wanted = [list(one or ()) for one in updated.corpus.categories.to_list()]
+        assert known == wanted
+    else:
+        assert values is None
+    assert updated.model.discriminators["item"].values[:, 0].tolist() == list(range(updated.corpus.num_items + 1))
 
 
 def test_what_cannot_be_added(chain, data):
@@ -136,6 +176,16 @@ def test_what_is_new_is_learned_and_the_old_is_kept(chain):
     assert grown.model.item_counts.tolist()[-1] == 16, "all actions count, not only those that were trained"
     with pytest.raises(sdr.RunError, match="trained on the whole log"):
         grown.evaluate(sdr.Dataset.of(grown.corpus))
+
+
+@pytest.mark.parametrize(("pretraining", "phase"), [(3, {"recommendation"}), (2, {"discriminators"})])
+def test_an_update_goes_on_with_the_phases(data, pretraining, phase):
+    """Two epochs are done, however short those of the update are."""
+    settings = SMALL | GAME | {"pretraining_epochs": pretraining}
+    model = sdr.MFGAN(**settings, epochs=2, batch_size=16).fit(data.whole(), **QUIET)
+    grown = model.fit_partial(chains(range(1), 4, start=50), epochs=1, old_share=0.0, **QUIET)
+    assert grown.state.history[0]["targets"] < 24 * 6
+    assert set(grown.state.history[0]["train"]) == {"loss"} | phase
 
 
 def test_an_update_is_a_run(chain, tmp_path):

@@ -161,9 +161,12 @@ def test_phases_follow_one_another_by_targets_trained():
     expected = ["pretraining"] * 2 + ["discriminators"] + ["generator"] * 3
     expected += ["discriminators"]  # half of this epoch
     batch = batch_of(*LISTS)
+    early = []
     for phase in expected:
         assert model.phase() == phase
         model.loss(batch)
+        early.append(model.is_pretraining)
+    assert early == [True] * 3 + [False] * 4, "from the generator's first turn on it is the game"
     assert model.phase() == "generator"
     model.eval().loss(batch)
     assert model.targets_trained == 7 * model.targets_an_epoch, "what is asked of it outside of training is no step"
@@ -178,6 +181,38 @@ def test_only_the_side_whose_turn_it_is_has_gradients():
         model.loss(batch).total.backward()
         moved = {name.split(".")[0] for name, one in model.named_parameters() if one.grad is not None}
         assert moved == ({"discriminators"} if side == "discriminators" else {"table", "position", "encoder"})
+
+
+def test_discriminators_have_no_dropout_but_their_own():
+    """Whatever the generator has: without its own, two verdicts in training are the same; with it, they are not."""
+    generators = {"attention_dropout": 0.5, "inner_dropout": 0.5, "attention_output_dropout": 0.6, "dropout": 0.5}
+    batch = batch_of(*LISTS)
+    for rate in (0.0, 0.5):
+        model = make(**generators, discriminator_dropout=rate).train()
+        first, again = (model._judge(batch, batch.targets[:, None]) for _ in range(2))
+        assert torch.equal(first, again) == (rate == 0)
+        layer = model.discriminators["item"].encoder.layers[0]
+        assert [layer.attention_rate, layer.output_rate, layer.inner_rate, layer.rate] == [rate, 0, rate, rate]
+        assert model.encoder.layers[0].output_rate == 0.6
+
+
+def test_a_state_from_before_epochs_were_counted_in_it():
+    model, later = make(), make()
+    old = {name: value for name, value in model.state_dict().items() if name != "targets_an_epoch"}
+    old["targets_trained"] = torch.tensor(30)
+    later.load_state_dict(old)
+    later.start_epoch(4)
+    assert later.targets_trained == 30 and later.targets_an_epoch == 4
+
+
+def test_epochs_that_are_done_stay_done_when_those_to_come_are_shorter():
+    model = make(pretraining_epochs=3, discriminator_pretraining_epochs=1, generator_epochs=2)
+    model.targets_trained.fill_(3 * model.targets_an_epoch + model.targets_an_epoch // 2)
+    assert model.phase() == "discriminators"
+    model.start_epoch(4)
+    assert model.targets_trained == 14 and model.phase() == "discriminators"
+    model.start_epoch(4)
+    assert model.targets_trained == 14
 
 
 def test_pretraining_is_sasrec():
@@ -236,5 +271,14 @@ def test_without_categories_it_runs_on_two_factors_and_says_so(caplog):
         model = sdr.MFGAN(**small).fit(Dataset.from_interactions(log, items=items)).model
     assert "factors" not in caplog.text
     assert model.discriminators["categories"].values.tolist() == [[0, 0], [2, 0], [1, 2], [1, 0], [1, 0], [1, 0]]
+    for factors, told in (
+        (["item", "categories"], "runs on the items themselves alone"),
+        (["categories", "popularity"], "runs on 1 factor: popularity"),
+        (["recency", "categories", "item"], "runs on 1 factor: recency, beside the items themselves"),
+        (["recency", "categories", "popularity"], "runs on 2 factors: popularity and recency"),
+    ):
+        caplog.clear()
+        make(None, factors=factors)
+        assert caplog.messages[0].endswith(f"so MFGAN {told}")
     with pytest.raises(SettingError, match=r"nothing to judge by; bring them, or name more model\.factors"):
         sdr.MFGAN(factors=["categories"], **small).fit(Dataset.from_interactions(log))

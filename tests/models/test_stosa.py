@@ -197,8 +197,17 @@ def test_what_starts_as_published():
         ({"hidden_size": 10, "num_heads": 4}, "multiple of num_heads"),
         ({"label_smoothing": 0.1}, "label_smoothing = 0.1 needs loss = full"),
         ({"seen_bias": True}, "seen_bias = True needs loss = full"),
+        ({"loss": "full", "regularizer_weight": 0.1}, "regularizer_weight = 0.1 needs loss = bpr"),
+        ({"loss": "full", "regularizer_weight": 0}, "regularizer_weight = 0.0 needs loss = bpr"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         STOSAConfig(**settings)
+
+
+def test_settings_of_a_saved_run_are_taken_again():
+    """They hold the default of what their loss does not use."""
+    for loss in ("bpr", "full"):
+        config = STOSAConfig(loss=loss)
+        assert STOSAConfig(**config.model_dump()) == config

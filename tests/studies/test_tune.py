@@ -73,6 +73,23 @@ def course(trials: list) -> list[dict]:
     return [{name: value for name, value in trial.items() if name != "seconds"} for trial in trials]
 
 
+def test_the_value_of_a_trial_with_pretraining_is_of_the_game(search):
+    text = SEARCH.replace('"sasrec"', '"mfgan"\npretraining_epochs = 2\ndiscriminator_pretraining_epochs = 0')
+    search.write_text(text.replace("epochs = 2\nbatch", "epochs = 3\nbatch").replace("0.03", "0.3"))
+    config = read_search(search).config({})
+    values = {}
+
+    class Keep(Judge):
+        def __init__(self):
+            super().__init__(3, None)
+
+        def _tell(self, state):
+            values.update({row["epoch"]: row["value"] for row in state.history})
+
+    found = module._train(config, config.data.load(), Path("trial"), Keep())
+    assert found == values[3] and found != max(values.values())
+
+
 def test_what_a_search_leaves(whole):
     found, folder = whole, whole.recipe.parent
     assert len(found.trials) == 3

@@ -146,6 +146,60 @@ def test_patience_and_the_best_epoch(build, trainer_for, run, monkeypatch):
     assert opened.record["status"] == "finished" and "2 epochs" in opened.record["ended"]["reason"]
 
 
+GAME_FROM_EPOCH_5 = {"pretraining_epochs": 3, "discriminator_pretraining_epochs": 1, "num_buckets": 4}
+
+
+@pytest.mark.parametrize("stop_after", [None, 1, 4 * 4 + 2], ids=["whole", "cut at first", "cut in the game"])
+def test_pretraining_uses_up_no_patience_and_has_not_the_best_epoch(
+    build, trainer_for, run, monkeypatch, caplog, stop_after
+):
+    scripted(monkeypatch, [0.9, 0.8, 0.7, 0.6, 0.1, 0.3, 0.2, 0.2, 0.9])
+    model = build("mfgan", **GAME_FROM_EPOCH_5)
+    settings = {"run": run, "epochs": 10, "patience": 2}
+    if stop_after is not None:
+        cut = trainer_for(model, stop_after=stop_after, **settings)
+        with pytest.raises(TrainingInterrupted):
+            cut.train()
+        assert cut.state.epoch == (0 if stop_after == 1 else 4), "in the game's first epoch"
+        model = build("mfgan", seed=3, **GAME_FROM_EPOCH_5)
+        settings["run"] = RunFolder.open(run.path)
+    reporter = KeepWeights(model)
+    trainer = trainer_for(model, reporter=reporter, **settings)
+    if stop_after is not None:
+        trainer.resume()
+    state = trainer.train()
+    assert [row.get("pretraining", False) for row in state.history] == [True] * 4 + [False] * 4
+    assert [row["improved"] for row in state.history] == [True, False, False, False, True, True, False, False]
+    assert (state.epoch, state.best_epoch, state.best_value) == (8, 5, 0.3)
+    assert same(model.state_dict(), reporter.weights[5 - state.epoch + len(reporter.weights)])
+    opened = RunFolder.open(run.path)
+    assert opened.record["best"]["epoch"] == 6 and opened.state().history == state.history
+    assert opened.record["ended"]["reason"] == "2 epochs without a better NDCG@10"
+    assert "pre-training" not in caplog.text
+
+
+@pytest.mark.parametrize("prefixes", [True, False])
+def test_phases_follow_the_targets_that_are_trained(build, trainer_for, prefixes):
+    model = build("mfgan", pretraining_epochs=2, discriminator_pretraining_epochs=1, generator_epochs=1)
+    state = trainer_for(model, epochs=4, prefixes=prefixes).train()
+    parts = [set(row["train"]) for row in state.history]
+    generator, discriminators = {"loss", "recommendation"}, {"loss", "discriminators"}
+    assert parts == [generator, generator, discriminators, generator | {"policy", "reward"}]
+    assert [row.get("pretraining", False) for row in state.history] == [True, True, True, False]
+
+
+def test_a_run_that_ends_in_pretraining_keeps_its_best_and_says_so(build, trainer_for, run, monkeypatch, caplog):
+    scripted(monkeypatch, [0.2, 0.5, 0.4, 0.3])
+    model = build("mfgan", **GAME_FROM_EPOCH_5)
+    reporter = KeepWeights(model)
+    state = trainer_for(model, run=run, reporter=reporter, epochs=4, patience=1).train()
+    assert (state.epoch, state.best_epoch) == (4, 1)
+    assert same(model.state_dict(), reporter.weights[1])
+    assert RunFolder.open(run.path).record["ended"] == {"epochs": 4, "reason": "all epochs done, in pre-training"}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("MFGAN: all that was trained, 4 epochs, was pre-training")
+
+
 def test_a_run_ends_after_its_epochs(build, trainer_for, run, monkeypatch):
     scripted(monkeypatch, [0.1, 0.2, 0.3, 0.4])
     state = trainer_for(build(), run=run, epochs=3, patience=1).train()

@@ -35,7 +35,7 @@ def test_a_line_an_epoch_on_standard_error(capsys):
         reporter.step(state)
         reporter.validation(1, 2)
         reporter.end_epoch(row(), state)
-        reporter.end_epoch(row(epoch=4, improved=False, embedding_norm=None), state)
+        reporter.end_epoch(row(epoch=4, improved=False, embedding_norm=None, pretraining=True), state)
     shown = capsys.readouterr()
     assert shown.out == ""
     first, second = shown.err.splitlines()
@@ -43,6 +43,7 @@ def test_a_line_an_epoch_on_standard_error(capsys):
         assert part in first
     assert "2,500 targets/s" in first and "left" in first
     assert "*" not in second and "norm" not in second
+    assert "pre-training" not in first and second.startswith("epoch   4, pre-training")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

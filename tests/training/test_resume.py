@@ -49,6 +49,7 @@ CASES: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"name": "vsan", "anneal_steps": 15}, COURSE),
     ({"name": "acvae", "recurrent_size": 8, "latent_size": 6, "adversary_size": 8}, COURSE),
     ({"name": "mfgan", **GAME}, COURSE),
+    ({"name": "mfgan", **GAME, "pretraining_epochs": 1, "discriminator_pretraining_epochs": 0}, {"patience": 1}),
 ]
 CASES += [
     ({"name": name}, {})

@@ -92,9 +92,7 @@ class Recommender(Pretrained):
         loss is no longer a number. A start that fails leaves no folder.
         """
         begun = run_to_resume(out, data, self._settings()) if resume else None
-        model = self._new_model(data.corpus.num_items)
-        categories = data.corpus.categories
-        model.describe_items(None if categories is None else categories.to_list())
+        model = self._new_model_of(data.corpus)
         if reporter is None:
             reporter = TerminalReporter(self.training.epochs)
         run = begun
@@ -236,7 +234,7 @@ class Recommender(Pretrained):
         """A copy with a longer corpus. like: of each item that the model lacks, the known items that it is made of."""
         settings = self._settings()
         grown = recommender_class(self.model_name)(**settings["model_settings"], **settings["training"])
-        model = grown._new_model(corpus.num_items)
+        model = grown._new_model_of(corpus)
         if isinstance(self.model, TableModel):
             assert isinstance(model, TableModel)
             model.grow_from(self.model, like)
@@ -353,6 +351,12 @@ class Recommender(Pretrained):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             return MODELS[self.model_name](self.config, num_items)
+
+    def _new_model_of(self, corpus: Corpus) -> SequenceModel:
+        """The same for this corpus, whose items it is told about."""
+        model, categories = self._new_model(corpus.num_items), corpus.categories
+        model.describe_items(None if categories is None else categories.to_list())
+        return model
 
     def _new_run(self, path: Path, corpus: Corpus, split: dict[str, Any] | None, facts: dict[str, Any]) -> RunFolder:
         return RunFolder.create(path, self._settings(), corpus, {"split": split, **made_by(), **facts})

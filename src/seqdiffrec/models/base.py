@@ -86,6 +86,14 @@ class SequenceModel(nn.Module):
         """Whether training batches give all targets of a stretch one shared history."""
         return True
 
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether all that was trained so far only prepares for what the model is about.
+
+        Such epochs are validated, but they use up no patience, and the first one after them is the best anew.
+        """
+        return False
+
     def describe_items(self, categories: PySequence[PySequence[str] | None] | None) -> None:
         """Take in each item's categories, in the order of the indices; None where the data have none.
 
@@ -96,6 +104,9 @@ class SequenceModel(nn.Module):
         """Record how often each item occurs in training: the answer to an empty history."""
         counts = np.bincount(train.flat()[1], minlength=self.num_items + 1)[1:]
         self.item_counts.copy_(torch.from_numpy(counts))
+
+    def start_epoch(self, num_targets: int) -> None:
+        """Told how many targets an epoch trains, where it starts and where it is gone on with."""
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """The mean loss over the batch's targets."""

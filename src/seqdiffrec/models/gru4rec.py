@@ -63,8 +63,8 @@ class GRU4Rec(TableModel):
         self.table = ItemTable(config, num_items, size)
         self.layers = nn.ModuleList(nn.GRU(size, size) for _ in range(config.num_layers))
         initialize(self, weight_std=config.embedding_std, embedding_std=config.embedding_std)
-        # A gate's matrices are uniform within Glorot's bound, the biases zero, as in the authors' Theano code and, in its
-        # compatibility mode, their PyTorch code.
+        # A gate's matrices are uniform within Glorot's bound, the biases zero, as in the authors' Theano code and their
+        # PyTorch code's compatibility mode.
         for name, parameter in self.layers.named_parameters():
             bound = 0.0 if "bias" in name else math.sqrt(6 / (size + size))
             nn.init.uniform_(parameter, -bound, bound)

@@ -1,7 +1,7 @@
 """Items as vectors, and representations as scores of items (Eq. 6, 8), written once for all models."""
 
 import math
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -161,13 +161,19 @@ class ItemTable(nn.Module):
         return Added(rows, items, SEEN_BIAS_SCALE * self.seen_bias[back])
 
 
-# What a model has a row of for each item, padding included.
-BY_ITEM = ("table.embedding.weight", "table.output.weight", "table.output.bias", "table.bias")
-
-
 class TableModel(SequenceModel):
-    """A model that scores items by an `ItemTable`."""
+    """A model that scores items by an `ItemTable`.
 
+    Class attributes:
+        by_item: names, in the state, of what has a row for each item, padding included.
+    """
+
+    by_item: ClassVar[tuple[str, ...]] = (
+        "table.embedding.weight",
+        "table.output.weight",
+        "table.output.bias",
+        "table.bias",
+    )
     table: ItemTable
 
     def __init__(self, config: ModelConfig, num_items: int):
@@ -186,14 +192,15 @@ class TableModel(SequenceModel):
     def grow_from(self, smaller: "TableModel", neighbours: Sequences) -> None:
         """Take over the weights of a model of fewer items; the items that it lacks come behind those that it has.
 
-        neighbours: for each new item those that it is like. Its embedding, and its weight and bias at the output, are
-            the means of theirs, or of all items where it has none. It was never taken, so its popularity is 0.
+        neighbours: for each new item those that it is like. Its rows in what is `by_item`, such as its embedding, and
+            its weight and bias at the output, are the means of theirs, or of all items where it has none. It was never
+            taken, so its popularity is 0.
         """
         owner, like = (torch.from_numpy(part.astype(np.int64)) for part in neighbours.flat())
         each = torch.bincount(owner, minlength=len(neighbours))
         grown: dict[str, Tensor] = {}
         for name, rows in smaller.state_dict().items():
-            if name in BY_ITEM:
+            if name in self.by_item:
                 means = rows.new_zeros(len(neighbours), *rows.shape[1:])
                 means.index_add_(0, owner.to(rows.device), rows[like.to(rows.device)])
                 of = each.to(rows.device).view(-1, *[1] * (rows.dim() - 1))

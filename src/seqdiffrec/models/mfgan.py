@@ -7,7 +7,8 @@ generator G learns by policy gradient, grad E[Q] = E over a from G of Q grad log
 
 The phases follow one another by how many targets have been trained, counted in epochs: the generator alone by
 likelihood, the discriminators alone, then generator and discriminators in turn. In each phase only one side has
-gradients, so that the one optimiser is as good as one for each side (docs/adr/0012).
+gradients, so that the one optimiser is as good as one for each side (docs/adr/0012). Before the generator's first turn
+in the game all is pre-training: no such epoch counts for ``patience``, and none is the best once there is a later one.
 
 Factors: the ``item`` itself; its ``popularity``, in buckets of as many items each; its ``recency``, in such buckets
 too: where in people's sequences it stands on the mean, since what is new stands late; its ``categories``, where the
@@ -44,9 +45,11 @@ from torch.nn import functional as F
 
 from seqdiffrec.data.batches import RaggedBatch, spread
 from seqdiffrec.data.corpus import Sequences
+from seqdiffrec.data.words import counted
 from seqdiffrec.models.base import Loss, ModelConfig
 from seqdiffrec.models.duorec import one_of_each_sequence
 from seqdiffrec.models.encoder import Encoder, initialize
+from seqdiffrec.models.item_table import TableModel
 from seqdiffrec.models.sasrec import SASRec, SASRecConfig
 from seqdiffrec.models.settings import SettingError
 
@@ -61,7 +64,8 @@ class MFGANConfig(SASRecConfig):
 
     factors: what there is a discriminator for.
     num_buckets: of popularity and of recency. num_categories: how many categories are told apart, those of most items.
-    discriminator_layers, discriminator_dropout: of each discriminator; its size and heads are the generator's.
+    discriminator_layers, discriminator_dropout: of each discriminator; its size and heads are the generator's. Its
+        dropout stands where the code has it: at the input, on attention weights, within and behind feed-forward parts.
     pretraining_epochs, discriminator_pretraining_epochs: how long either side is trained alone, the generator by
         likelihood; after that they take turns of ``generator_epochs`` and ``discriminator_epochs``. Parts of an epoch
         will do.
@@ -92,6 +96,7 @@ class MFGAN(SASRec):
     summary: ClassVar[str] = "SASRec against a discriminator for each factor of items"
     paper: ClassVar[str | None] = "Ren et al. 2020"
     cost: ClassVar[str] = "1 while the generator is alone, then 1.5"
+    by_item: ClassVar[tuple[str, ...]] = (*TableModel.by_item, "discriminators.item.embedding.weight")
 
     def __init__(self, config: MFGANConfig, num_items: int):
         super().__init__(config, num_items)
@@ -100,30 +105,36 @@ class MFGAN(SASRec):
         self.discriminators = nn.ModuleDict(
             {factor: Discriminator(config, sizes.get(factor, config.num_buckets)) for factor in config.factors}
         )
-        self.register_buffer("targets_trained", torch.zeros((), dtype=torch.int64))
-        self.targets_an_epoch = 1
+        for name in ("targets_trained", "targets_an_epoch"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(MFGAN._fill_in)
         self.categories: Sequence[Sequence[str] | None] | None = None
 
     targets_trained: Int64[Tensor, ""]
+    targets_an_epoch: Int64[Tensor, ""]
+
+    def _fill_in(self, state: dict[str, Tensor], *_: object) -> None:
+        """An older state lacks how many targets an epoch had: 0, not known."""
+        state.setdefault("targets_an_epoch", torch.zeros_like(self.targets_an_epoch))
 
     def describe_items(self, categories: Sequence[Sequence[str] | None] | None) -> None:
         """Take in the items' categories; where there are none, that factor is left out, and that is said."""
         self.categories = categories
-        factors = self.config.factors
+        factors = set(self.config.factors)
         if categories is not None or "categories" not in factors:
             return
         lack = "the data have no categories of items, which a table of items would bring (--items FILE)"
-        if set(factors) == {"categories"}:
+        if factors == {"categories"}:
             raise SettingError(f"{lack}, so MFGAN has nothing to judge by; bring them, or name more model.factors")
-        left = [factor for factor in factors if factor not in ("item", "categories")]
-        beside = "the items themselves" if "item" in factors else ""
-        names = " and ".join(left) + (", beside " if left and beside else "") + beside
-        log.warning("%s, so MFGAN runs on %d factors: %s", lack, len(left), names)
+        left = [factor for factor in ("popularity", "recency") if factor in factors]
+        runs_on = f"{counted(len(left), 'factor')}: {' and '.join(left)}" if left else "the items themselves alone"
+        beside = ", beside the items themselves" if left and "item" in factors else ""
+        log.warning("%s, so MFGAN runs on %s%s", lack, runs_on, beside)
 
     def count_items(self, train: Sequences) -> None:
-        """Record how often each item occurs in training, what its factors are, and how many targets an epoch has."""
+        """Record how often each item occurs in training, what its factors are, and how many targets there may be."""
         super().count_items(train)
-        self.targets_an_epoch = int(np.maximum(train.lengths - 1, 0).sum())
+        self.start_epoch(int(np.maximum(train.lengths - 1, 0).sum()))
         values = {"item": np.arange(1, self.num_items + 1)[:, None]}
         values["popularity"] = buckets(self.item_counts.cpu().numpy().astype(np.float64), self.config.num_buckets)
         values["recency"] = buckets(mean_places(train, self.num_items), self.config.num_buckets)
@@ -132,6 +143,31 @@ class MFGAN(SASRec):
         for factor, discriminator in self.discriminators.items():
             if factor in values:
                 cast(Discriminator, discriminator).describe(values[factor], self.item_counts.device)
+
+    def start_epoch(self, num_targets: int) -> None:
+        """Count epochs by so many targets; those that are done stay as many, where an update has shorter ones."""
+        before = int(self.targets_an_epoch)
+        if before not in (0, num_targets):
+            self.targets_trained.copy_(self.targets_trained * num_targets // before)
+        self.targets_an_epoch.fill_(num_targets)
+
+    @torch.no_grad()
+    def grow_from(self, smaller: TableModel, neighbours: Sequences) -> None:
+        """As every model with a table; a category keeps its vector, also where new items change its number.
+
+        Call `describe_items` first, with the categories of all items.
+        """
+        super().grow_from(smaller, neighbours)
+        if self.categories is None or "categories" not in self.discriminators:
+            return
+        count = self.config.num_categories
+        before, now = (
+            category_numbers(some, count) for some in (self.categories[: smaller.num_items], self.categories)
+        )
+        free = iter(sorted(set(range(1, count + 1)) - {before[name] for name in now if name in before}))
+        rows = [before[name] if name in before else next(free) for name in now]
+        weight = cast(Discriminator, self.discriminators["categories"]).embedding.weight
+        weight[1 : len(rows) + 1] = weight[rows]
 
     def loss(self, batch: RaggedBatch) -> Loss:
         """What the side whose turn it is has to lower: the recommendation loss and minus the reward, or errors."""
@@ -152,7 +188,7 @@ class MFGAN(SASRec):
     def phase(self) -> Literal["pretraining", "generator", "discriminators"]:
         """Whose turn it is."""
         config = self.config
-        epochs = self.targets_trained.item() / self.targets_an_epoch - config.pretraining_epochs
+        epochs = self._epochs() - config.pretraining_epochs
         if epochs < 0:
             return "pretraining"
         epochs -= config.discriminator_pretraining_epochs
@@ -160,6 +196,15 @@ class MFGAN(SASRec):
             return "discriminators"
         into = epochs % (config.generator_epochs + config.discriminator_epochs)
         return "generator" if into < config.generator_epochs else "discriminators"
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the generator's first turn in the game has not begun."""
+        return self._epochs() <= self.config.pretraining_epochs + self.config.discriminator_pretraining_epochs
+
+    def _epochs(self) -> float:
+        """How many epochs' targets were trained."""
+        return (self.targets_trained.double() / self.targets_an_epoch.clamp(min=1)).item()
 
     def _policy(self, state: Float[Tensor, "R D"], batch: RaggedBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Minus the mean of Q log G over items drawn from G, whose gradient is that of minus E[Q]; and the mean Q."""
@@ -221,6 +266,9 @@ class Discriminator(nn.Module):
         update = {
             "num_layers": config.discriminator_layers,
             "dropout": config.discriminator_dropout,
+            "attention_dropout": None,
+            "attention_output_dropout": 0.0,
+            "inner_dropout": config.discriminator_dropout,
             "filter_share": 0.0,
             "linear_bias": False,
         }
@@ -267,10 +315,15 @@ def mean_places(train: Sequences, num_items: int) -> NDArray[np.float64]:
     return total / np.maximum(times, 1)
 
 
-def most_frequent(categories: Sequence[Sequence[str] | None], count: int) -> NDArray[np.int64]:
-    """Each item's categories as numbers from 1, those of most items first; rarer than the first ``count``: left out."""
+def category_numbers(categories: Sequence[Sequence[str] | None], count: int) -> dict[str, int]:
+    """Numbers of categories from 1, those of most items first; rarer than the first ``count``: left out."""
     items_of = Counter(name for names in categories for name in names or ())
-    number = {name: place for place, (name, _) in enumerate(items_of.most_common(count), start=1)}
+    return {name: place for place, (name, _) in enumerate(items_of.most_common(count), start=1)}
+
+
+def most_frequent(categories: Sequence[Sequence[str] | None], count: int) -> NDArray[np.int64]:
+    """Each item's categories by their `category_numbers`, 0 behind them. (V, C)."""
+    number = category_numbers(categories, count)
     known = [[number[name] for name in names or () if name in number] for names in categories]
     values = np.zeros((len(known), max([1, *map(len, known)])), np.int64)
     for item, numbers in enumerate(known):

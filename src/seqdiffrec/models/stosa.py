@@ -45,6 +45,8 @@ from seqdiffrec.models.item_loss import taken
 from seqdiffrec.models.item_table import ItemTable, ItemTableConfig, TableModel
 
 FEED_FORWARD_FACTOR = 4
+# Which loss a setting is for.
+USED_BY = {"regularizer_weight": "bpr", "label_smoothing": "full", "seen_bias": "full"}
 # Of all initial weights, as in the authors' code.
 INITIAL_MEAN = 0.01
 
@@ -78,9 +80,10 @@ class STOSAConfig(ModelConfig):
     def _check(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size, {self.hidden_size}, must be a multiple of num_heads, {self.num_heads}")
-        for name in ("label_smoothing", "seen_bias"):
-            if getattr(self, name) and self.loss != "full":
-                raise ValueError(f"{name} = {getattr(self, name)} needs loss = full")
+        for name, loss in USED_BY.items():
+            value = getattr(self, name)
+            if self.loss != loss and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} = {value} needs loss = {loss}")
         return self
 
 

@@ -187,11 +187,14 @@ def _run(trial: "Trial", study: "Study", search: Search, data: Dataset, folder: 
 
 
 def _train(config: RunConfig, data: Dataset, folder: Path, judge: Judge) -> float:
-    """Train from the start or from the checkpoint; the best validation NDCG@10."""
+    """Train from the start or from the checkpoint; the best epoch's validation NDCG@10."""
     begun = (folder / "run.json").exists()
     if not begun or RunFolder.open(folder).record["status"] != "finished":
         config.recommender().fit(data, out=folder, resume=begun, reporter=judge)
-    return max(row["value"] for row in RunFolder.open(folder).state().history if row["value"] is not None)
+    state = RunFolder.open(folder).state()
+    value = state.history[state.best_epoch]["value"]
+    assert value is not None, "a search has validation cases"
+    return value
 
 
 def _write(study: "Study", search: Search, out: Path, as_toml: AsToml, command: str) -> Found:

@@ -100,7 +100,7 @@ class TerminalReporter(Reporter):
     def end_epoch(self, row: EpochRow, state: TrainingState) -> None:
         """A lasting line."""
         self.epochs_here += 1
-        parts = [f"epoch {row['epoch']:>3}"]
+        parts = [f"epoch {row['epoch']:>3}" + (", pre-training" if row.get("pretraining") else "")]
         parts += [f"{name} {value:.4f}" for name, value in row["train"].items()]
         if row["embedding_norm"] is not None:
             parts.append(f"norm {row['embedding_norm']:.3f}")

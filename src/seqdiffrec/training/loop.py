@@ -35,7 +35,6 @@ log = logging.getLogger("seqdiffrec")
 
 SELECT_AT = 10
 
-
 REMEDY = "a checkpoint written before stays. Try a smaller learning_rate, or set max_gradient_norm"
 
 
@@ -51,7 +50,8 @@ class Trainer:
     """Trains a model in place on ``split.train``, choosing its best epoch on ``split.validation``.
 
     model: ends with the weights of its best epoch by validation NDCG@10, seen items kept; with those of the last epoch
-        where the split has no validation cases.
+        where the split has no validation cases. An epoch of pre-training (`SequenceModel.is_pretraining`) is the best
+        only where no other follows.
     run: where checkpoints, metrics and best weights go; None keeps all in memory.
     """
 
@@ -90,7 +90,7 @@ class Trainer:
             self.run.load_weights()  # the end needs them: a broken file is told now
 
     def train(self) -> TrainingState:
-        """Train to the last epoch, or until ``patience`` epochs bring nothing.
+        """Train to the last epoch, or until ``patience`` epochs after pre-training bring nothing.
 
         Raises TrainingInterrupted on Ctrl-C, after the step at hand and a checkpoint; TrainingDiverged when the loss
         is not finite.
@@ -112,10 +112,21 @@ class Trainer:
         best = self.best if self.run is None else self.run.load_weights()
         assert best is not None
         self.model.load_state_dict(best)
+        if self.state.is_pretraining:
+            log.warning(
+                "%s: all that was trained, %s, was pre-training, and what comes after it was never reached; the best "
+                "of these is kept. Raise training.epochs, or shorten the pre-training",
+                type(self.model).__name__,
+                counted(self.state.epoch, "epoch"),
+            )
         if self.run is not None:
-            patience = f"{counted(self.config.patience, 'epoch')} without a better NDCG@{SELECT_AT}"
-            self.run.finish(self.state, patience if self._out_of_patience() else "all epochs done")
+            self.run.finish(self.state, self._why_ended())
         return self.state
+
+    def _why_ended(self) -> str:
+        if self._out_of_patience():
+            return f"{counted(self.config.patience, 'epoch')} without a better NDCG@{SELECT_AT}"
+        return "all epochs done" + (", in pre-training" if self.state.is_pretraining else "")
 
     def _where(self) -> str:
         kind = "bfloat16" if self.bfloat16 else "float32"
@@ -137,6 +148,7 @@ class Trainer:
         )
         num_targets = int(windows.num_targets.sum())
         self.reporter.start_epoch(state, num_targets)
+        self.model.start_epoch(num_targets)
         self.model.train()
         for batch in epoch_batches(train, windows, config.batch_size, order, skip=state.step):
             started = time.monotonic()
@@ -170,7 +182,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, record the epoch."""
-        started, state = time.monotonic(), self.state
+        started, state, pretraining = time.monotonic(), self.state, self.model.is_pretraining
         chosen_by, norm = f"NDCG@{min(SELECT_AT, self.model.num_items)}", self.model.embedding_norm()
         with self.average.in_place() if self.average is not None else nullcontext():
             metrics = self._validate()
@@ -182,11 +194,13 @@ class Trainer:
                 train=state.means(),
                 embedding_norm=norm,
                 validation=metrics,
-                improved=value is None or value > state.best_value,
+                improved=value is None or value > state.best_value or (state.is_pretraining and not pretraining),
                 targets=state.targets,
                 train_seconds=round(state.seconds, 3),
                 validation_seconds=round(time.monotonic() - started, 3),
             )
+            if pretraining:
+                row["pretraining"] = True
             state.end_epoch(row)
             if self.run is not None:
                 self.run.save_epoch(state, self.model.state_dict() if row["improved"] else None)
@@ -225,7 +239,8 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def _out_of_patience(self) -> bool:
-        return self.state.epoch - 1 - self.state.best_epoch >= self.config.patience
+        state = self.state
+        return not state.is_pretraining and state.epoch - 1 - state.best_epoch >= self.config.patience
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from seqdiffrec.models.settings import Settings
 class TrainingConfig(Settings):
     """How a model is trained; the defaults are the paper's (Section 5.1.4).
 
-    epochs, patience: stop after so many epochs, or after ``patience`` epochs without a better validation NDCG@10.
+    epochs, patience: stop after so many epochs, or after ``patience`` epochs without a better validation NDCG@10. Those
+        in which a model only pre-trains (MFGAN) use up no patience.
     batch_size: targets a step, also where one sequence brings many.
     learning_rate: of Adam, at its highest.
     adam_beta2: the share of itself that Adam's mean of squared gradients keeps a step.

@@ -1,7 +1,7 @@
 """Where a training stands. It goes into the checkpoint as JSON."""
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class EpochRow(TypedDict):
@@ -9,6 +9,7 @@ class EpochRow(TypedDict):
 
     chosen_by, value: the validation metric by which the best epoch is chosen, seen items kept, and this epoch's; None
         where there are no validation cases, and each epoch counts as better than the one before.
+    pretraining: there, and true, where the model was still `is_pretraining` at the epoch's end.
     """
 
     epoch: int
@@ -21,6 +22,7 @@ class EpochRow(TypedDict):
     targets: int
     train_seconds: float
     validation_seconds: float
+    pretraining: NotRequired[bool]
 
 
 @dataclass
@@ -42,6 +44,11 @@ class TrainingState:
     best_epoch: int = -1
     best_value: float = -1.0
     history: list[EpochRow] = field(default_factory=list[EpochRow])
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the newest finished epoch was pre-training, and so the best one, too."""
+        return bool(self.history) and self.history[-1].get("pretraining", False)
 
     def add(self, parts: dict[str, float], count: int, seconds: float) -> None:
         """Count a batch of ``count`` targets with these mean losses."""
