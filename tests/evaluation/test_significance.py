@@ -16,6 +16,7 @@ from seqdiffrec.evaluation.significance import (
     mean_interval,
     paired_bootstrap,
     paired_ranks,
+    row_levels,
     seed_noise,
 )
 
@@ -181,6 +182,16 @@ def test_files_that_hold_no_ranks(tmp_path):
 def test_mean_and_spread_by_hand():
     assert mean_and_spread([0.2]) == (0.2, None)
     assert mean_and_spread([1.0, 2.0, 6.0]) == pytest.approx((3.0, 7**0.5))  # (4 + 1 + 9) / 2
+
+
+def test_levels_of_rows_by_hand():
+    # Seed 1 is .01 above seed 0 in the rows that have both, so the third, .50 at seed 0, would be .51 at seed 1.
+    rows = [{0: 0.60, 1: 0.61}, {0: 0.40, 1: 0.41}, {0: 0.50}]
+    assert row_levels(rows) == pytest.approx([0.605, 0.405, 0.505])
+    assert row_levels([{7: 0.25}]) == pytest.approx([0.25])
+    # The order of rows changes nothing, also where pairs of them, within the seeds of both, say one thing and another.
+    three = [{0: 0.060, 1: 0.045, 2: 0.045}, {0: 0.055}, {0: 0.050, 1: 0.051, 2: 0.0505}]
+    assert row_levels(three[::-1])[::-1] == pytest.approx(row_levels(three))
 
 
 def test_noise_of_seeds_by_hand():

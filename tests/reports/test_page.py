@@ -87,11 +87,14 @@ def test_a_study_without_a_default_has_no_columns_against_it(beside):
         (-4.1, -7.0, -1.2, "**−4.1 % (−7.0 to −1.2)**"),
         (-0.04, -2.0, 2.0, "0.0 % (−2.0 to +2.0)"),
         (4.1, None, None, "+4.1 % (spread unknown)"),
-        (-20.1, None, None, "**−20.1 %**"),
     ],
 )
 def test_a_difference_in_words(percent, low, high, text):
     assert str(Difference(percent, low, high)) == text
+
+
+def test_a_difference_far_below_has_no_interval():
+    assert str(Difference(-20.1, is_far_below=True)) == "**−20.1 %**"
 
 
 def test_every_row_links_to_its_records(full):

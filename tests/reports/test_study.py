@@ -117,7 +117,7 @@ recipe = "../recipes/{dataset}-mine.toml"
         ('title = "What decides"', 'title = "x"\ncontrols = ["default"]', "default cannot be one; known are"),
         (
             'title = "What decides"',
-            'title = "x"\ncontrols_beside = ["defualt"]',
+            'title = "x"\ncontrols = ["sasrec"]\ncontrols_beside = ["defualt"]',
             "controls_beside: defualt is not a row; did you mean default",
         ),
         (
@@ -125,6 +125,7 @@ recipe = "../recipes/{dataset}-mine.toml"
             'title = "x"\ncontrols = ["sasrec"]\ncontrols_beside = ["sasrec"]',
             "sasrec cannot be one; known are",
         ),
+        ('title = "What decides"', 'title = "x"\ncontrols_beside = ["default"]', "there are no controls"),
         ("ranks = true", 'against = ["defualt"]', "row sasrec, against: defualt is not a row; did you mean default"),
         ("ranks = true", 'against = ["sasrec"]', "row sasrec: it names itself in against"),
         ('datasets = ["beauty", "toys"]', "datasets = []", "datasets is empty"),

@@ -210,6 +210,24 @@ def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise | None:
     return SeedNoise(math.sqrt(float(residual @ residual) / freedom), freedom)
 
 
+def row_levels(rows: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:
+    """What each row's mean would be had all rows all seeds: two-way least squares, as in `seed_noise`, on the figures.
+
+    Args:
+        rows: the figure of each seed, for each row, which has at least one.
+
+    Returns:
+        (R,), the row's part of the fit, at the mean of the seeds' parts.
+    """
+    seeds = sorted({seed for of in rows for seed in of})
+    cells = [(row, seeds.index(seed), value) for row, of in enumerate(rows) for seed, value in of.items()]
+    design = np.zeros((len(cells), len(rows) + len(seeds)))
+    for place, (row, seed, _) in enumerate(cells):
+        design[place, row] = design[place, len(rows) + seed] = 1
+    fit = np.linalg.lstsq(design, np.array([value for _, _, value in cells]), rcond=None)[0]
+    return fit[: len(rows)] + fit[len(rows) :].mean()
+
+
 def _gains(ranks: RankArray, metric: Metric, k: int) -> NDArray[np.float64]:
     """What each case adds to the mean; same shape as `ranks`."""
     check_cutoff(k)

@@ -1,14 +1,13 @@
 """What became of a study's rows: the records of each row on one dataset, and how far rows stand apart."""
 
-import functools
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from seqdiffrec.data.storage import read_json
-from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread, seed_noise
+from seqdiffrec.evaluation.significance import SeedNoise, mean_and_spread, row_levels, seed_noise
 from seqdiffrec.models import MODELS
 from seqdiffrec.models.settings import SettingError
 from seqdiffrec.reports.paper import METRICS, table2
@@ -94,27 +93,24 @@ def trained_outcomes(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if isinstance(outcome.row, Row) and outcome.records]
 
 
-def best_of(outcomes: Iterable[Outcome]) -> Outcome:
-    """The one with the best validation. Two are held against each other within the seeds that both have.
+def validation_levels(outcomes: Iterable[Outcome]) -> dict[Outcome, float]:
+    """What rows are chosen by, of each that was trained: its validation, as if all rows had all seeds.
 
     A seed moves all rows alike, so a mean over fewer seeds is no fair match for one over all.
     """
-    return functools.reduce(lambda best, outcome: outcome if _is_better(outcome, best) else best, outcomes)
+    trained = trained_outcomes(outcomes)
+    levels = row_levels([outcome.by_seed(VALIDATION) for outcome in trained]) if trained else ()
+    return dict(zip(trained, map(float, levels), strict=True))
 
 
-def best_of_each(outcomes: Iterable[Outcome], key: Callable[[Outcome], K]) -> dict[K, Outcome]:
-    """The best of those with the same key, by key."""
-    alike: dict[K, list[Outcome]] = {}
-    for outcome in outcomes:
-        alike.setdefault(key(outcome), []).append(outcome)
-    return {of: best_of(group) for of, group in alike.items()}
-
-
-def _is_better(outcome: Outcome, other: Outcome) -> bool:
-    ours, theirs = outcome.by_seed(VALIDATION), other.by_seed(VALIDATION)
-    if seeds := ours.keys() & theirs.keys():
-        ours, theirs = ({seed: of[seed] for seed in seeds} for of in (ours, theirs))
-    return mean_and_spread([*ours.values()])[0] > mean_and_spread([*theirs.values()])[0]
+def best_of_each(levels: Mapping[Outcome, float], key: Callable[[Outcome], K]) -> dict[K, Outcome]:
+    """Of those with the same key the one with the highest level, by key; of equal ones the first."""
+    best: dict[K, Outcome] = {}
+    for outcome, level in levels.items():
+        of = key(outcome)
+        if of not in best or level > levels[best[of]]:
+            best[of] = outcome
+    return best
 
 
 @dataclass(frozen=True)
@@ -122,16 +118,13 @@ class Difference:
     """How far one row stands above another within the seeds that both have, in percent of the other.
 
     low, high: its 95 % interval over seeds; None where nothing tells how far seeds move a figure, and far below.
+    is_far_below: whether the row is so far below the other that no interval is asked for.
     """
 
     percent: float
-    low: float | None
-    high: float | None
-
-    @property
-    def is_far_below(self) -> bool:
-        """Whether the row is so far below the other that no interval is asked for."""
-        return self.percent < 100 * (NEAR_DEFAULT - 1)
+    low: float | None = None
+    high: float | None = None
+    is_far_below: bool = False
 
     @property
     def is_clear(self) -> bool:
@@ -202,9 +195,10 @@ def difference(outcome: Outcome, other: Outcome, measure: Measure, noise: SeedNo
     if not base:
         return None
     ratio = math.fsum(ours[seed] for seed in seeds) / base
-    found = Difference(100 * (ratio - 1), None, None)
-    if noise is None or found.is_far_below:
-        return found
+    if noise is None:
+        return Difference(100 * (ratio - 1))
+    if ratio < NEAR_DEFAULT:
+        return Difference(100 * (ratio - 1), is_far_below=True)
     factor = math.exp(noise.half_width(len(seeds)))
     return Difference(100 * (ratio - 1), 100 * (ratio / factor - 1), 100 * (ratio * factor - 1))
 

@@ -148,7 +148,7 @@ def _setting(study: Study, study_path: Path, outcomes: dict[str, list[Outcome]],
         f"{_split(records[0])} All items of the catalogue are",
         "ranked, none is sampled; ties count against the model. Seen items are kept in the ranking; where a column",
         f"says so, they are removed. Seeds {seeds}. The epoch is chosen by validation NDCG@10 with seen items kept;",
-        "test figures are those of that epoch. Rows are chosen by it, within the seeds that both of two have.",
+        "test figures are those of that epoch. Rows are chosen by it, too, as if all had all seeds (least squares).",
         f"{_ends(records)} {_draws(records)} Precision: {_precisions(records)}.",
         f"Machine: {_machines(records)}. Code revision: {_revisions(records)}. {made}",
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqdiffrec.evaluation.significance import Comparison, paired_bootstrap, paired_ranks
-from seqdiffrec.reports.outcomes import Outcome, best_of
+from seqdiffrec.reports.outcomes import Outcome, best_of_each, validation_levels
 from seqdiffrec.reports.paper import SYSTEMS
 from seqdiffrec.reports.study import DEFAULT, Row
 
@@ -35,8 +35,9 @@ def compare_pairs(outcomes: Sequence[Outcome]) -> list[Pair]:
     opponents = [outcome for outcome in ranked if outcome.row.name == DEFAULT]
     opponents += [outcome for outcome in ranked if outcome.system == "sasrec"][:1]
     others = [outcome for outcome in ranked if outcome.system != "diffrec"]
-    nine = [outcome for outcome in others if outcome.system in SYSTEMS]
-    opponents += [best_of(group) for group in (others, nine) if group]
+    levels = {outcome: level for outcome, level in validation_levels(outcomes).items() if outcome in others}
+    opponents += best_of_each(levels, lambda _: "all").values()
+    opponents += best_of_each({one: levels[one] for one in levels if one.system in SYSTEMS}, lambda _: "nine").values()
     pairs: dict[frozenset[str], Pair] = {}
     for outcome in ranked:
         named = outcome.row.against if isinstance(outcome.row, Row) else ()

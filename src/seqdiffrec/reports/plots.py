@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from seqdiffrec.models.settings import SettingError
-from seqdiffrec.reports.outcomes import TEST, VALIDATION, Difference, Outcome, difference, noise_of
+from seqdiffrec.reports.outcomes import TEST, VALIDATION, Difference, Outcome, difference, noise_of, validation_levels
 from seqdiffrec.reports.record import course
 from seqdiffrec.reports.study import DEFAULT, Row
 
@@ -135,7 +135,7 @@ def _draw_dots(axes: Any, dots: dict[str, list[Dot | None]]) -> None:
 
 
 def _main_rows(trained: list[Outcome]) -> list[Outcome]:
-    best = max(trained, key=lambda one: sum(one.values(VALIDATION)) / len(one.records), default=None)
+    best = max(levels := validation_levels(trained), key=levels.__getitem__, default=None)
     first = [one for one in trained if one.row.name == DEFAULT]
     kept = [one for one in trained if isinstance(one.row, Row) and one.row.ranks]
     chosen = [*first, *([best] if best is not None else []), *kept]

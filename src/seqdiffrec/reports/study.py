@@ -148,6 +148,8 @@ def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[tuple[str,
     names = [row.name for row in rows]
     beside = (DEFAULT,)
     if "controls_beside" in values:
+        if "controls" not in values:
+            raise SettingError("controls_beside says what controls are held against, and there are no controls")
         beside = _several(values, "controls_beside", str, "")
         for name in beside:
             if name not in names:
@@ -155,7 +157,7 @@ def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[tuple[str,
     if "controls" not in values:
         return (), beside
     if DEFAULT not in names:
-        raise SettingError(f"controls are held against the row named {DEFAULT!r}, and there is none; leave them out")
+        raise SettingError(f"with controls a row must be named {DEFAULT!r}, which tells how far seeds move a figure")
     controls = _several(values, "controls", str, "")
     for control in controls:
         if control in beside or control not in names:

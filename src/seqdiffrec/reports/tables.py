@@ -21,6 +21,7 @@ from seqdiffrec.reports.outcomes import (
     signed,
     signed_number,
     trained_outcomes,
+    validation_levels,
 )
 from seqdiffrec.reports.pairs import Pair
 from seqdiffrec.reports.paper import METRICS, table2
@@ -168,7 +169,7 @@ def paper_table(outcomes: Sequence[Outcome], dataset: str, link: Link) -> list[s
     Empty where the paper has none of them.
     """
     trained = trained_outcomes(outcomes)
-    best = best_of_each(trained, Outcome.kind)
+    best = best_of_each(validation_levels(outcomes), Outcome.kind)
     rows: list[list[str]] = []
     for outcome in trained:
         system, shown = outcome.kind()

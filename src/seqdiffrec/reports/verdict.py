@@ -9,7 +9,6 @@ from seqdiffrec.reports.outcomes import (
     Difference,
     Outcome,
     against_paper,
-    best_of,
     best_of_each,
     difference,
     noise_of,
@@ -19,6 +18,7 @@ from seqdiffrec.reports.outcomes import (
     signed_number,
     title_of,
     trained_outcomes,
+    validation_levels,
 )
 from seqdiffrec.reports.pairs import Pair
 from seqdiffrec.reports.paper import METRICS, SYSTEMS
@@ -52,15 +52,16 @@ def _beside_paper(dataset: str, outcomes: list[Outcome], pairs: list[Pair]) -> s
         return ""
     cells = {outcome.row.title: against_paper(outcome, dataset) for outcome in ours}
     reached = ", ".join(f"{title} in {sum(one >= 0 for one in of)} of {len(of)} figures" for title, of in cells.items())
-    best = best_of_each(trained, lambda outcome: outcome.system)
+    levels = validation_levels(outcomes)
+    best = best_of_each(levels, lambda outcome: outcome.system)
     diffrec = best.pop("diffrec")
     parts = [f"- **{title_of(dataset)}.** At or above DiffRec's column of the paper: {reached}."]
     nine = [system for system in SYSTEMS if system in best]
     if best:
-        first = best_of(best.values())
+        first = max(best.values(), key=levels.__getitem__)
         parts.append(_best_opponent("The best of all others", diffrec, first, pairs))
         if nine and first.system not in nine:
-            of_nine = best_of(best[system] for system in nine)
+            of_nine = max((best[system] for system in nine), key=levels.__getitem__)
             parts.append(_best_opponent("The best of the nine systems", diffrec, of_nine, pairs))
     rows = [(outcome, _missed(outcome, dataset)) for outcome in trained if outcome.system in nine]
     low = [outcome for outcome, missed in rows if missed]
@@ -139,8 +140,9 @@ def _controls_beside(other: Row, study: Study, outcomes: dict[str, list[Outcome]
     head = f'**Beside "{other.title}"'
     if any(said[kind] for kind in (BELOW, UNKNOWN, DIVERGED)):
         return " ".join([f"{head}.**", *parts])
-    none = f"none of {counted(len(study.controls), 'control')} is below it over seeds; no interval reaches below"
-    return " ".join([f"{head}: {none} {signed(min(lows))} %.**", *parts])
+    count = counted(len(said[ABOVE] | said[LEVEL]), "control")
+    none = f"none of {count} is below it over seeds; no interval reaches below {signed(min(lows))} %"
+    return " ".join([f"{head}: {none}.**", *parts])
 
 
 def _kind(outcome: Outcome, apart: Difference | None) -> str:
