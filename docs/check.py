@@ -33,7 +33,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 CODE = re.compile(r"`([^`]+)`")
 FENCE = re.compile(r"^\s*(```|~~~)")
 FIGURE = re.compile(r"(?<![\w.])0?\.\d{3,4}(?![\d%]|\.\d| %)")
-TESTED = re.compile(r"(?:(?<=p = )|(?<=p ≤ ))0?\.\d+|[+−]\.\d{5}(?!\d)")
+TESTED = re.compile(r"(?<=p = )0?\.\d+|(?<=p )≤ 0?\.\d+|[+−]\.\d{5}(?!\d)")
 BAR = re.compile(r"(?<!\\)[|│]")  # inside a cell a bar is written \|, as everywhere in Markdown
 SENTENCE_END = re.compile(r"(?<=[.;:!?])\s+")
 ELSEWHERE = re.compile(r"\b(paper|published)\b", re.IGNORECASE)
@@ -78,12 +78,13 @@ def figures_without_record(root: Path, page: Path) -> list[str]:
     for number, text, links in claims(page.read_text(encoding="utf-8")):
         files = [page.parent / link for link in links]
         plain = LINK.sub("", text)
-        tested = "\n".join(file.read_text(encoding="utf-8") for file in files if is_built(root, file.resolve()))
+        studies = [file for file in files if is_built(root, file.resolve()) and file.is_file()]
+        tested = "\n".join(file.read_text(encoding="utf-8") for file in studies)
         for figure in TESTED.findall(plain):
-            if not re.search(rf"(?<!\d){re.escape(figure)}(?!\d)", tested):
+            if not re.search(rf"(?<![\d≤] ){re.escape(figure)}(?!\d)", tested):
                 found.append(f"{page.relative_to(root)}:{number}: {figure} is on no study's page linked beside it")
         figures = FIGURE.findall(TESTED.sub("", plain))
-        values = source_values(root, files) if figures else []
+        values = source_values(root, [file for file in files if file.suffix == ".json"]) if figures else []
         for figure in figures:
             half = 0.5 * 10 ** -len(figure.partition(".")[2])
             if not any(abs(value - float(figure)) <= half + 1e-9 for value in values):
@@ -109,7 +110,10 @@ def claims(text: str) -> list[tuple[int, str, list[str]]]:
                 continue
             cells = BAR.split(line if kind == "code" else CODE.sub("", line))[1:]
             columns = columns or (cells if kind == "table" else [""] * len(cells))
-            found.append((place, own_cells(cells, columns), sources(line) or before))
+            own, above = sources(line), before
+            if any(link.endswith(".json") for link in own):  # a row's own records stand for themselves
+                above = [link for link in above if not link.endswith(".json")]
+            found.append((place, own_cells(cells, columns), [*own, *above]))
     return found
 
 
@@ -147,7 +151,7 @@ def source_values(root: Path, files: list[Path]) -> list[float]:
     values: list[float] = []
     metrics: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for file in files:
-        content = json.loads(file.read_bytes()) if file.suffix == ".json" and file.is_file() else {}
+        content = json.loads(file.read_bytes()) if file.is_file() else {}
         if file.resolve().is_relative_to(root.resolve() / "benchmarks" / "results"):
             values += numbers(content).values()
         for way, value in numbers(content).items():

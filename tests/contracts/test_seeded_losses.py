@@ -18,7 +18,13 @@ from seqdiffrec.training.optimization import make_optimizer
 from .test_models import LISTS, VARIANTS, make, ragged, training_batch
 
 RECORD = Path(__file__).with_name("seeded_losses.json")
+DISCRIMINATORS: dict[str, object] = {
+    "pretraining_epochs": 0,
+    "discriminator_pretraining_epochs": 100,
+    "num_generated": 3,
+}
 TRAINED = [(name, settings) for name, settings in VARIANTS if list(make(name, settings).parameters())]
+TRAINED += [("mfgan", DISCRIMINATORS)]
 
 
 def key_of(name: str, settings: dict[str, object]) -> str:

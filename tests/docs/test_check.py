@@ -76,6 +76,7 @@ def test_every_equation_and_algorithm_needs_a_row(project: Path) -> None:
         ("p = .6307", []),
         ("+.00018 (p ≤ .0001)", []),
         ("p = .63", [".63"]),
+        ("p = .0001", [".0001"]),
         ("p = .6308", [".6308"]),
         ("−.00018", ["−.00018"]),
         (".6307", [".6307 is in no record"]),

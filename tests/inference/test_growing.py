@@ -178,10 +178,21 @@ def test_what_is_new_is_learned_and_the_old_is_kept(chain):
         grown.evaluate(sdr.Dataset.of(grown.corpus))
 
 
-@pytest.mark.parametrize(("pretraining", "phase"), [(3, {"recommendation"}), (2, {"discriminators"})])
-def test_an_update_goes_on_with_the_phases(data, pretraining, phase):
+GENERATOR = {"recommendation", "policy", "reward"}
+
+
+@pytest.mark.parametrize(
+    ("game", "phase"),
+    [
+        ({"pretraining_epochs": 3}, {"recommendation"}),
+        ({"pretraining_epochs": 2}, GENERATOR),  # the discriminators' pre-training would be next
+        ({"pretraining_epochs": 0, "discriminator_pretraining_epochs": 1, "generator_epochs": 1}, GENERATOR),
+        ({"pretraining_epochs": 0, "discriminator_pretraining_epochs": 0, "generator_epochs": 1.5}, GENERATOR),
+    ],
+)
+def test_an_update_of_mfgan_teaches_the_generator(data, game, phase):
     """Two epochs are done, however short those of the update are."""
-    settings = SMALL | GAME | {"pretraining_epochs": pretraining}
+    settings = SMALL | GAME | game
     model = sdr.MFGAN(**settings, epochs=2, batch_size=16).fit(data.whole(), **QUIET)
     grown = model.fit_partial(chains(range(1), 4, start=50), epochs=1, old_share=0.0, **QUIET)
     assert grown.state.history[0]["targets"] < 24 * 6

@@ -223,6 +223,7 @@ class Recommender(Pretrained):
             "old_share": old_share,
         }
         grown = self._with_corpus(found.corpus, beside_in_log(found.corpus, corpus.num_items), update)
+        grown.model.start_update()
         grown.state = Trainer(grown.model, split, training, reporter or TerminalReporter(epochs)).train()
         grown._split = WHOLE_LOG
         grown._grown |= facts or {}

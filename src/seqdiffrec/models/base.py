@@ -108,6 +108,9 @@ class SequenceModel(nn.Module):
     def start_epoch(self, num_targets: int) -> None:
         """Told how many targets an epoch trains, where it starts and where it is gone on with."""
 
+    def start_update(self) -> None:
+        """Told, before an update trains on after a whole training, so that what follows teaches what to recommend."""
+
     def loss(self, batch: RaggedBatch) -> Loss:
         """The mean loss over the batch's targets."""
         raise NotImplementedError

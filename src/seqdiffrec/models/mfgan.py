@@ -31,6 +31,7 @@ Differs from the paper or the authors' code (github.com/RUCAIBox/MFGAN, TensorFl
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, cast
@@ -148,7 +149,7 @@ class MFGAN(SASRec):
         """Count epochs by so many targets; those that are done stay as many, where an update has shorter ones."""
         before = int(self.targets_an_epoch)
         if before not in (0, num_targets):
-            self.targets_trained.copy_(self.targets_trained * num_targets // before)
+            self.targets_trained.copy_(-(-self.targets_trained * num_targets // before))  # no less: a turn stays begun
         self.targets_an_epoch.fill_(num_targets)
 
     @torch.no_grad()
@@ -196,6 +197,16 @@ class MFGAN(SASRec):
             return "discriminators"
         into = epochs % (config.generator_epochs + config.discriminator_epochs)
         return "generator" if into < config.generator_epochs else "discriminators"
+
+    def start_update(self) -> None:
+        """A generator's turn begins: the discriminators' would change no recommendation. Its pre-training goes on."""
+        if self.phase() == "pretraining":
+            return
+        config = self.config
+        before = config.pretraining_epochs + config.discriminator_pretraining_epochs
+        rounds, turn = max(0.0, self._epochs() - before), config.generator_epochs + config.discriminator_epochs
+        done = math.ceil(rounds / turn)
+        self.targets_trained.fill_(math.ceil((before + done * turn) * int(self.targets_an_epoch)))
 
     @property
     def is_pretraining(self) -> bool:

@@ -54,7 +54,7 @@ class Found:
 class Judge(TerminalReporter):
     """Shows a trial's training, tells Optuna each epoch's value, and ends the trial where it is below the median.
 
-    told: of how many epochs Optuna knows already, where the trial was cut before.
+    told: of how many epochs Optuna knows already, where the trial was cut before; not of those of pre-training.
     """
 
     def __init__(self, epochs: int, trial: "Trial", told: int = 0):
@@ -75,10 +75,11 @@ class Judge(TerminalReporter):
     def _tell(self, state: TrainingState) -> None:
         from optuna import TrialPruned
 
-        for row in state.history[self.told :]:
+        judged = [row for row in state.history if not row.get("pretraining")]
+        for row in judged[self.told :]:
             assert row["value"] is not None, "a search has validation cases"
             self.trial.report(row["value"], row["epoch"])
-        self.told = len(state.history)
+        self.told = len(judged)
         seconds = sum(row["train_seconds"] + row["validation_seconds"] for row in state.history)
         self.trial.set_user_attr("seconds", round(seconds, 1))
         if self.trial.should_prune():
