@@ -1,9 +1,7 @@
 """The Python API: fit, recommend, recommend_sequences, evaluate, save, load."""
 
 import errno
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +13,7 @@ import seqdiffrec as sdr
 from seqdiffrec.data import Sequences
 from seqdiffrec.evaluation import rank_targets
 from seqdiffrec.models.device import rounds_factors
-from seqdiffrec.serving.model_process import Answering
 from seqdiffrec.training import Reporter, RunFolder
-from tests.inference.conftest import make
 
 MODELS = ["diffrec", "shared", "sasrec", "popularity"]
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -266,43 +262,6 @@ def test_fit_with_a_folder_is_fit_and_save(data, tmp_path):
         assert model.recommend([101], 14).equals(in_memory.recommend([101], 14))
     assert loaded.run.record["settings"]["model_settings"]["hidden_size"] == 8
     assert loaded.run.record["versions"].keys() >= {"seqdiffrec", "torch", "python"}
-
-
-@each_model
-@pytest.mark.parametrize("device", ["auto", "cuda:1"])
-def test_a_loaded_model_is_on_the_device_of_its_training(data, tmp_path, monkeypatch, name, device):
-    """Also in the process that serves. The GPU of this test is torch's device without memory."""
-    make(name, device="cpu").fit(data, out=tmp_path / "run", **QUIET)
-    asks_for(tmp_path / "run", device)
-    gpu = torch.device("meta")
-    monkeypatch.setattr("seqdiffrec.models.device.pick_device", {device: gpu}.__getitem__)
-    loaded, serving = sdr.load(tmp_path / "run"), Answering()
-    serving.load({"model": 1, "run": str(tmp_path / "run"), "hash": loaded.run.weights_hash()})
-    for model in (loaded.model, serving._models[1].model):
-        assert {one.device for one in (*model.parameters(), *model.buffers())} == {gpu}
-
-
-def test_a_run_of_a_gpu_that_is_not_here_answers_on_the_cpu_and_says_so_once(data, tmp_path, monkeypatch, caplog):
-    on_cpu = small(device="cpu").fit(data, out=tmp_path / "run", **QUIET)
-    asks_for(tmp_path / "run", "cuda:7")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    loaded = [sdr.load(tmp_path / "run") for _ in range(2)]
-    assert [record.getMessage() for record in caplog.records] == [
-        "the run was trained on cuda:7, and torch finds no such GPU here: the model answers on the CPU"
-    ]
-    assert all(model.recommend([101], 5).equals(on_cpu.recommend([101], 5)) for model in loaded)
-    more = pl.DataFrame({"user_id": [101, 101], "item_id": [10, 20]})
-    learned = loaded[0].fit_partial(more, epochs=1, **QUIET)
-    assert learned.training.device == "cuda:7" and learned.model.item_counts.device.type == "cpu"
-    with pytest.raises(sdr.SettingError, match="no such GPU"):
-        small(device="cuda:7").fit(data, **QUIET)
-
-
-def asks_for(run: Path, device: str) -> None:
-    """Have the run's record say that it was trained on this device."""
-    record = json.loads((run / "run.json").read_text())
-    record["settings"]["training"]["device"] = device
-    (run / "run.json").write_text(json.dumps(record))
 
 
 def test_training_leaves_the_callers_random_numbers_alone(data):

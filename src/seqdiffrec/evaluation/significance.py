@@ -197,15 +197,11 @@ def seed_noise(rows: Sequence[Mapping[int, float]]) -> SeedNoise | None:
     Returns:
         None where nothing is left to estimate it by, as without two rows that have two seeds.
     """
-    cells = [(row, seed, math.log(value)) for row, of in enumerate(rows) for seed, value in of.items()]
-    seeds = sorted({seed for _, seed, _ in cells})
-    design = np.zeros((len(cells), len(rows) + len(seeds)))
-    for place, (row, seed, _) in enumerate(cells):
-        design[place, row] = design[place, len(rows) + seeds.index(seed)] = 1
-    freedom = len(cells) - (int(np.linalg.matrix_rank(design)) if cells else 0)
+    design, values = _two_way(rows)
+    freedom = len(values) - (int(np.linalg.matrix_rank(design)) if len(values) else 0)
     if freedom < 1:
         return None
-    logs = np.array([log for _, _, log in cells])
+    logs = np.log(values)
     residual = logs - design @ np.linalg.lstsq(design, logs, rcond=None)[0]
     return SeedNoise(math.sqrt(float(residual @ residual) / freedom), freedom)
 
@@ -219,13 +215,19 @@ def row_levels(rows: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:
     Returns:
         (R,), the row's part of the fit, at the mean of the seeds' parts.
     """
+    design, values = _two_way(rows)
+    fit = np.linalg.lstsq(design, values, rcond=None)[0]
+    return fit[: len(rows)] + fit[len(rows) :].mean()
+
+
+def _two_way(rows: Sequence[Mapping[int, float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A line for each figure: ones in the columns of its row and, behind the rows, of its seed; and the figures."""
     seeds = sorted({seed for of in rows for seed in of})
     cells = [(row, seeds.index(seed), value) for row, of in enumerate(rows) for seed, value in of.items()]
     design = np.zeros((len(cells), len(rows) + len(seeds)))
     for place, (row, seed, _) in enumerate(cells):
         design[place, row] = design[place, len(rows) + seed] = 1
-    fit = np.linalg.lstsq(design, np.array([value for _, _, value in cells]), rcond=None)[0]
-    return fit[: len(rows)] + fit[len(rows) :].mean()
+    return design, np.array([value for _, _, value in cells])
 
 
 def _gains(ranks: RankArray, metric: Metric, k: int) -> NDArray[np.float64]:

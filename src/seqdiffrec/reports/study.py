@@ -145,19 +145,17 @@ def _study(name: str, folder: Path, values: dict[str, Any]) -> Study:
 
 def _controls(values: dict[str, Any], rows: tuple[Row, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The controls, and the rows that they are held against."""
-    names = [row.name for row in rows]
-    beside = (DEFAULT,)
-    if "controls_beside" in values:
-        if "controls" not in values:
-            raise SettingError("controls_beside says what controls are held against, and there are no controls")
-        beside = _several(values, "controls_beside", str, "")
-        for name in beside:
-            if name not in names:
-                raise SettingError(f"controls_beside: {refuse_unknown(name, names, what='row')}")
     if "controls" not in values:
-        return (), beside
+        if "controls_beside" in values:
+            raise SettingError("controls_beside says what controls are held against, and there are no controls")
+        return (), (DEFAULT,)
+    names = [row.name for row in rows]
+    beside = _several(values, "controls_beside", str, "") if "controls_beside" in values else (DEFAULT,)
     if DEFAULT not in names:
         raise SettingError(f"with controls a row must be named {DEFAULT!r}, which tells how far seeds move a figure")
+    for name in beside:
+        if name not in names:
+            raise SettingError(f"controls_beside: {refuse_unknown(name, names, what='row')}")
     controls = _several(values, "controls", str, "")
     for control in controls:
         if control in beside or control not in names:
