@@ -66,7 +66,11 @@ class ACVAEConfig(ItemTableConfig):
 
 
 class ACVAE(TableModel):
-    """A variational autoencoder: the latent variable after an item decodes to the next one."""
+    """A variational autoencoder: the latent variable after an item decodes to the next one.
+
+    The loss is the one at the head of this file: `Adversary` is its T, `Contrast` its C, ``kl_weight`` the paper's
+    alpha and ``contrastive_weight`` its beta.
+    """
 
     name: ClassVar[str] = "acvae"
     config_class: ClassVar[type[ModelConfig]] = ACVAEConfig

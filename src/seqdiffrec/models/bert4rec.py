@@ -54,7 +54,11 @@ class BERT4RecConfig(EncoderConfig, ItemTableConfig):
 
 
 class BERT4Rec(TableModel):
-    """A bidirectional Transformer: the state at a masked place predicts its item from those on both sides."""
+    """A bidirectional Transformer: the state at a masked place predicts its item from those on both sides.
+
+    ``softmax(norm(GELU(h W + b)) E^T + b')`` of a masked place's state h (Eq. 7, whose norm is the code's); the loss is
+    the mean of its negative logarithm at the masked items (Eq. 8).
+    """
 
     name: ClassVar[str] = "bert4rec"
     config_class: ClassVar[type[ModelConfig]] = BERT4RecConfig

@@ -48,7 +48,11 @@ class DuoRecConfig(SASRecConfig):
 
 
 class DuoRec(SASRec):
-    """SASRec whose states are spread out by contrast: with another dropout, and with the same target."""
+    """SASRec whose states are spread out by contrast: with another dropout, and with the same target.
+
+    ``L_rec + lambda L_reg``, where ``L_reg`` is `nt_xent` of a history's state under another dropout and the state of
+    another history with the same target (``crossed``), or of one or both of these with the state itself.
+    """
 
     name: ClassVar[str] = "duorec"
     config_class: ClassVar[type[ModelConfig]] = DuoRecConfig

@@ -48,7 +48,11 @@ class GRU4RecConfig(ItemTableConfig):
 
 
 class GRU4Rec(TableModel):
-    """Gated recurrent units: the state after an item predicts the next one."""
+    """Gated recurrent units: the state after an item predicts the next one.
+
+    ``h' = (1 - z) n + z h`` with the gates ``r, z = sigmoid(W x + U h)`` and ``n = tanh(W x + r (U h))``, biases
+    aside; item i's score is ``h' . E_i``. Its losses are `bpr_max`, `top1_max` and the softmax.
+    """
 
     name: ClassVar[str] = "gru4rec"
     config_class: ClassVar[type[ModelConfig]] = GRU4RecConfig

@@ -90,7 +90,11 @@ class MFGANConfig(SASRecConfig):
 
 
 class MFGAN(SASRec):
-    """SASRec that plays against discriminators, each of which judges what comes next by one factor of the items."""
+    """SASRec that plays against discriminators, each of which judges what comes next by one factor of the items.
+
+    The generator G lowers ``-E over a from G of Q(s, a)``, with the gradient ``-E[Q grad log G(a | s)]``; a
+    discriminator lowers ``-log y(s, true) - E over a from G of log(1 - y(s, a))``; ``Q = sum over factors of w y``.
+    """
 
     name: ClassVar[str] = "mfgan"
     config_class: ClassVar[type[ModelConfig]] = MFGANConfig

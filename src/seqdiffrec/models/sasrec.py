@@ -46,7 +46,12 @@ class SASRecConfig(EncoderConfig, ItemTableConfig):
 
 
 class SASRec(TableModel):
-    """A causal Transformer: the state after an item predicts the next one."""
+    """A causal Transformer: the state after an item predicts the next one.
+
+    Items enter as ``E + P``, embedding and position; a place attends to itself and what lies before it,
+    ``softmax(Q K^T / sqrt(d)) V``, and passes a feed-forward part, ``W2 ReLU(W1 x + b1) + b2`` as published; its
+    state h scores item i by ``h . E_i``.
+    """
 
     name: ClassVar[str] = "sasrec"
     config_class: ClassVar[type[ModelConfig]] = SASRecConfig

@@ -90,6 +90,9 @@ class STOSAConfig(ModelConfig):
 class STOSA(TableModel):
     """A causal Transformer over Gaussians: the one that comes out after an item is nearest to the next one.
 
+    ``-log sigmoid(d(h, n) - d(h, t)) + lambda [d(h, t) - d(t, n)]+`` of a target t and a negative n, d being the
+    squared 2-Wasserstein distance; see `GaussianLayer` for the attention.
+
     Its probabilities are the softmax of minus the squared distances. What is published of that is the order.
     """
 
@@ -217,7 +220,11 @@ class Streams(nn.Module):
 
 
 class GaussianLayer(nn.Module):
-    """Wasserstein self-attention and a feed-forward part, each with dropout, a residual and a norm behind it."""
+    """Wasserstein self-attention and a feed-forward part, each with dropout, a residual and a norm behind it.
+
+    ``a = softmax(-d(q, k) / sqrt(D / H))`` over the keys; of the values the mean ``sum of a mean`` and the covariance
+    ``sum of a^2 covariance``, as of a sum of independent Gaussians.
+    """
 
     def __init__(self, config: STOSAConfig):
         super().__init__()
