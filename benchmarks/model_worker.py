@@ -60,15 +60,20 @@ class CountingBERT4Rec(BERT4Rec):
         return cloze
 
 
+def in_turns(batch_size: int, num_targets: int) -> dict[str, float]:
+    """Settings with which the two sides of mfgan take turns from the first step on, a batch each."""
+    turn = batch_size / num_targets
+    no_pretraining = {"pretraining_epochs": 0, "discriminator_pretraining_epochs": 0}
+    return {"generator_epochs": turn, "discriminator_epochs": turn, **no_pretraining}
+
+
 def make_model(spec: dict[str, Any], log: Log) -> SequenceModel:
     """The model that the specification names, untrained, at its sizes as far as it has them."""
     kind = find_model(spec["model"])
     size = spec["size"] | dict.fromkeys(OTHER_SIZES, spec["size"]["hidden_size"])
     settings = {name: value for name, value in size.items() if name in kind.config_class.model_fields}
-    if kind.name == "mfgan":  # the two sides take turns from the first step on, a batch each
-        turn = spec["rows"] / log.num_targets
-        settings |= {"generator_epochs": turn, "discriminator_epochs": turn}
-        settings |= {"pretraining_epochs": 0, "discriminator_pretraining_epochs": 0}
+    if kind.name == "mfgan":
+        settings |= in_turns(spec["rows"], log.num_targets)
     if kind is BERT4Rec:
         kind = CountingBERT4Rec
         settings |= {"last_item_proportion": 1.0} if spec["padded"] else {}

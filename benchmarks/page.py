@@ -26,6 +26,7 @@ COMMANDS = {
     "training": "python -m benchmarks training --peers --save",
     "epoch": "python -m benchmarks epoch --save",
     "models": "python -m benchmarks models --save",
+    "memory": "python -m benchmarks memory --save",
     "ranking": "python -m benchmarks ranking --save",
     "draws": "python -m benchmarks draws --hidden-size 64 --save",
     "requests": "python -m benchmarks requests --save",
@@ -40,6 +41,7 @@ COMMANDS = {
     "endurance": "python -m benchmarks endurance --save",
 }
 MIB = {"peak_memory_mib": "peak memory, MiB", "padded_peak_memory_mib": "padded peak memory, MiB"}
+MIB |= {"training_peak_memory_mib": "peak memory of the steps, MiB"}
 HEADS = {"": "", **MIB, "p50_ms": "p50, ms", "p99_ms": "p99, ms", "best_ndcg": "best NDCG@10"}
 # Said by the row's name, or for plots alone.
 LEFT_OUT = {"growth": ("axis", "value", "system", "loss", "laps"), "requests": ("turns",)}

@@ -1,0 +1,69 @@
+"""What a recipe asks for trains, and ranks for validation, in a process of its own (`benchmarks.protocol`)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.model_worker import in_turns
+from benchmarks.own_worker import batches, train_step
+from benchmarks.protocol import Channel, Pace
+from seqdiffrec.config import RunConfig, read_recipe, with_changes
+from seqdiffrec.data import Dataset
+from seqdiffrec.studies.runs import load_data
+from seqdiffrec.training import Reporter, Trainer
+
+MODULE = "benchmarks.recipe_worker"
+
+
+class RecipeSystem:
+    """A recipe's model as the library trains it, on the batches of its first epochs."""
+
+    def __init__(self, config: RunConfig, data: Dataset):
+        training, train = config.training, data.split.train
+        model = config.model
+        if config.model_name == "mfgan":
+            num_targets = int(np.maximum(train.lengths - 1, 0).sum())
+            model = model | in_turns(training.batch_size, num_targets)
+        self.model = config.model_copy(update={"model": model}).recommender()._new_model_of(data.corpus)
+        self.trainer = Trainer(self.model, data.split, training, Reporter())
+        shared, size = self.model.shares_history, training.batch_size
+        self.batches = batches(train, self.model.max_length, size, shared=shared, seed=training.seed)
+        self.model.train()
+
+    def step(self) -> int:
+        """Train on a batch, and return the number of its targets."""
+        batch = next(self.batches)
+        train_step(self.trainer, batch)
+        return len(batch.targets)
+
+    def validate(self) -> dict[str, Any]:
+        """Rank all targets of validation, as after an epoch."""
+        self.trainer._validate()
+        self.model.train()
+        return {"cases": len(self.trainer.split.validation)}
+
+
+def read(spec: dict[str, Any]) -> tuple[RunConfig, Dataset]:
+    """The recipe, with the benchmark's precision, and its data."""
+    tables = with_changes(read_recipe(Path(spec["recipe"])), [f"training.precision={spec['precision']}"])
+    config = RunConfig.of(tables)
+    return config, load_data(config, spec["data_root"])
+
+
+def main() -> None:
+    """Train until the benchmark has had enough."""
+    channel = Channel.open()
+    config, data = read(channel.spec)
+    system, corpus = RecipeSystem(config, data), data.corpus
+    figures = f"{corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions"
+    facts = {"data": f"{corpus.name} ({figures})", "batch": f"{config.training.batch_size} targets"}
+    facts |= {"max_length": config.model["max_length"], "hidden_size": config.model["hidden_size"]}
+    pace = Pace(channel, facts, {"validate": system.validate})
+    pace.begin()
+    while True:
+        pace.step(system.step())
+
+
+if __name__ == "__main__":
+    main()
