@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqdiffrec.models import encoder as encoder_module
 from seqdiffrec.models.attention import RaggedAttention
 from seqdiffrec.models.encoder import ROWS, Encoder, EncoderConfig, EncoderLayer, initialize, whole
 
@@ -111,6 +112,35 @@ def test_targets_over_a_shared_history_against_torchs_layers(settings):
     lengths = [len(sequence) for sequence in sequences]
     expected = padded(encoder, torch.cat(sequences), lengths, settings, causal=True)
     torch.testing.assert_close(later, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("at_once", [1, 60, 4096])
+def test_draws_of_the_last_place_against_torchs_layers(monkeypatch, settings, at_once):
+    """Each draw comes out as the last place of the history with it; one at a time, two at a time, all at once."""
+    monkeypatch.setattr(encoder_module, "DRAWN_AT_ONCE", at_once)
+    encoder = make(**settings)
+    x, rows, _, offsets = flat()
+    draws = torch.randn(3, len(LENGTHS), 8, generator=torch.Generator().manual_seed(4))
+    found = encoder.bidirectional_draws(x, draws, rows, offsets)
+    lengths = [length + 1 for length in LENGTHS]
+    for draw, out in zip(draws, found, strict=True):
+        sequences = [torch.cat([x[rows == row], one[None]]) for row, one in enumerate(draw)]
+        expected = padded(encoder, torch.cat(sequences), lengths, settings, causal=False)
+        torch.testing.assert_close(out, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
+
+
+def test_the_history_of_all_draws_enters_the_first_layer_once():
+    encoder = make()
+    x, rows, _, offsets = flat()
+    counts = []
+    for layer in encoder.layers:
+        for part in (layer.query, layer.key_value):
+            part.register_forward_hook(lambda _, given, __: counts.append(len(given[0])))
+    encoder.bidirectional_draws(x, torch.zeros(4, len(LENGTHS), 8), rows, offsets)
+    history, drawn = len(x), 4 * len(LENGTHS)
+    # keys and queries of the history, then of the draws; the last layer's keys of all, and the queries that are read
+    assert sorted(counts) == sorted([history, history, drawn, drawn, 4 * history, drawn, drawn])
 
 
 def test_gradients_against_torchs_layers():

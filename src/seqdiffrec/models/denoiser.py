@@ -26,7 +26,7 @@ class Conditioned:
     of_target: the target, 0..R-1, whose example each noised place belongs to.
     back: how many places each noised place stands before its target, 0 for the target itself.
     denoise: ``(h_n of the noised places, step of each target) -> predicted h_0 of the noised places``. It also takes S
-        draws at once, one after another: S P places and S R steps.
+        draws at once, one after another: S P places, at the same R steps.
     read_history: after the first `denoise`, the state of the newest item that each target sees, as a causal model has
         it; None where the history sees the target, or nobody wants it.
     """
@@ -34,7 +34,7 @@ class Conditioned:
     h0: Float[Tensor, "P D"]
     of_target: Int64[Tensor, " P"]
     back: Int64[Tensor, " P"]
-    denoise: Callable[[Float[Tensor, "SP D"], Int64[Tensor, " SR"]], Float[Tensor, "SP D"]]
+    denoise: Callable[[Float[Tensor, "SP D"], Int64[Tensor, " R"]], Float[Tensor, "SP D"]]
     read_history: Callable[[], Float[Tensor, "R D"]] | None = None
 
 
@@ -111,14 +111,23 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
         noised = torch.nonzero(back < self.noised_items).squeeze(1)
         h0 = table.embed(whole.tokens)
 
+        def enter(h: Tensor, at: Tensor | slice, step: Tensor) -> Tensor:
+            """Eq. 14, for what stands at these places."""
+            return self.add_position(h, places[at], last[at]) + self.step_table[step[rows[at]]]
+
         def denoise_one(hn: Tensor, step: Tensor) -> Tensor:
-            h = h0.index_copy(0, noised, hn)
-            h = self.add_position(h, places, last) + self.step_table[step[rows]]
+            h = enter(h0.index_copy(0, noised, hn), slice(None), step)
             return self.encoder.bidirectional(h, rows, whole.offsets, noised)
 
         def denoise(hn: Tensor, step: Tensor) -> Tensor:
             draws = hn.view(-1, len(noised), hn.shape[1])
-            return torch.cat([denoise_one(*draw) for draw in zip(draws, step.view(len(draws), -1), strict=True)])
+            if len(draws) == 1 or self.noised_items > 1:
+                return torch.cat([denoise_one(draw, step) for draw in draws])
+            clean = torch.nonzero(back > 0).squeeze(1)
+            history, drawn = enter(h0[clean], clean, step), enter(hn, noised.repeat(len(draws)), step)
+            return self.encoder.bidirectional_draws(history, drawn.view_as(draws), rows[clean], batch.offsets).flatten(
+                0, 1
+            )
 
         return Conditioned(h0[noised], rows[noised], back[noised], denoise)
 
@@ -173,11 +182,11 @@ class _SharedHistory:
         self.memories: list[Memory] | None = None
         self.state: Tensor | None = None
 
-    def denoise(self, hn: Float[Tensor, "SR D"], step: Int64[Tensor, " SR"]) -> Float[Tensor, "SR D"]:
+    def denoise(self, hn: Float[Tensor, "SR D"], step: Int64[Tensor, " R"]) -> Float[Tensor, "SR D"]:
         """As `Conditioned.denoise`."""
         batch, draws = self.batch, len(hn) // len(self.batch.targets)
         rows, places = batch.rows.repeat(draws), batch.places.repeat(draws)
-        h = self.of.add_position(hn, places, batch.lengths[rows]) + self.of.step_table[step]
+        h = self.of.add_position(hn, places, batch.lengths[rows]) + self.of.step_table[step].repeat(draws, 1)
         if self.memories is None:
             h = self._first_pass(h, rows, places)
         else:

@@ -273,8 +273,7 @@ class DiffRec(TableModel):
             return drawn.flatten(0, 1) * config.noise_std
 
         def denoise(hn: Tensor, step: int) -> Tensor:
-            draws = len(hn) // len(conditioned.back)
-            return conditioned.denoise(hn, torch.full((draws * count,), step, device=device))
+            return conditioned.denoise(hn, torch.full((count,), step, device=device))
 
         if self.mask is not None or config.target_input == "zeros":
             return denoise(self._corrupt(conditioned.h0, conditioned.of_target), config.num_steps)

@@ -7,6 +7,7 @@ the output projection and the feed-forward part.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Self, cast
 
 import torch
@@ -22,6 +23,8 @@ from seqdiffrec.models.packed import Activation, PackedLinear
 
 # Rows of a linear layer's input are made up to whole multiples of this.
 ROWS = 32
+# So many places of several draws go through the layers at once, or those of one draw: more would leave the cache.
+DRAWN_AT_ONCE = 2**12
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,49 @@ class Encoder(nn.Module):
         x = last(x[read], last.remember(x), attention)
         return self.output_norm(x)
 
+    def bidirectional_draws(
+        self,
+        history: Float[Tensor, "m D"],
+        drawn: Float[Tensor, "S R D"],
+        rows: Int64[Tensor, " m"],
+        offsets: Int64[Tensor, " R1"],
+    ) -> Float[Tensor, "S R D"]:
+        """As `bidirectional`, of S draws of each sequence's last place, which is the one read; ``history`` is the rest.
+
+        The history's queries, keys and values in the first layer are the same for all draws: they are computed once.
+        """
+        memory = self._layers()[0].remember(self._enter(history))
+        query = self._layers()[0].ask(memory.x)
+        at_once = max(1, DRAWN_AT_ONCE // (len(history) + drawn.shape[1]))
+        some = cast(tuple[Tensor, ...], self._enter(drawn).split(at_once))
+        return self.output_norm(torch.cat([self._draws(query, memory, one, rows, offsets) for one in some]))
+
+    def _draws(
+        self,
+        first_query: Float[Tensor, "m H d"],
+        memory: Memory,
+        drawn: Float[Tensor, "s R D"],
+        rows: Int64[Tensor, " m"],
+        offsets: Int64[Tensor, " R1"],
+    ) -> Float[Tensor, "s R D"]:
+        layers, (draws, count, _) = self._layers(), drawn.shape
+        history, x = memory.x.repeat(draws, 1), drawn.flatten(0, 1)
+        query: Tensor | None = first_query.repeat(draws, 1, 1)
+        number = torch.arange(draws * count, device=rows.device)
+        # Of all places, the history's first: which draw of which sequence sees them and is seen by them.
+        whose = torch.cat([(number.view(draws, count)[:, rows]).flatten(), number])
+        of_draws = F.pad(offsets.diff().repeat(draws).cumsum(0), (1, 0))
+        seen = whose % count  # in the first layer all draws of a sequence see one history
+        for layer, following in pairwise(layers):
+            states, attention = torch.cat([history, x]), RaggedAttention(seen, offsets.diff()[seen], offsets)
+            query = layer.ask(states) if query is None else torch.cat([query, layer.ask(x)])
+            states = layer.answer(states, query, memory, attention, layer.remember(x)[whose])
+            history, x = cast(tuple[Tensor, Tensor], states.split([len(history), len(x)]))
+            query, memory, seen, offsets = None, following.remember(history), whose, of_draws
+        seen = seen[len(history) :]
+        attention = RaggedAttention(seen, offsets.diff()[seen], offsets)
+        return layers[-1](x, memory, attention, own=layers[-1].remember(x)).view(drawn.shape)
+
     def causal(
         self,
         x: Float[Tensor, "n D"],
@@ -181,15 +227,30 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "n D"], memory: Memory, attention: RaggedAttention, own: Memory | None = None
     ) -> Float[Tensor, "n D"]:
         """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
-        entered = self._enter(x)
-        query = cast(Tensor, whole(self.query, entered).unflatten(-1, (self.num_heads, -1)))
+        return self.answer(x, self.ask(x), memory, attention, own)
+
+    def ask(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n H d"]:
+        """The queries of places."""
+        return cast(Tensor, whole(self.query, self._enter(x)).unflatten(-1, (self.num_heads, -1)))
+
+    def answer(
+        self,
+        x: Float[Tensor, "n D"],
+        query: Float[Tensor, "n H d"],
+        memory: Memory,
+        attention: RaggedAttention,
+        own: Memory | None,
+    ) -> Float[Tensor, "n D"]:
+        """Pass places through the layer, given their queries; ``own`` is one more place that each sees."""
         itself = None if own is None else (own.key, own.value)
         slopes = None if self.log_slopes is None else self.log_slopes.exp()
         attended = attention(query, memory.key, memory.value, itself, self._now(self.attention_rate), slopes)
         mixed = whole(self.output, attended.flatten(1))
         if self.filter is not None:
             assert own is not None, "the filter is causal"
-            filtered = self.filter(entered, self._enter(memory.x), attention.rows, attention.places, attention.offsets)
+            filtered = self.filter(
+                self._enter(x), self._enter(memory.x), attention.rows, attention.places, attention.offsets
+            )
             mixed = torch.lerp(mixed, filtered.to(mixed.dtype), self.filter_share)
         x = x + dropout(mixed, self._now(self.output_rate))
         x = x if self.norm_first else self.attention_norm(x)
