@@ -56,13 +56,14 @@ def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
 
     A shared history goes through once for all draws; with the printed attention all places see the noised target.
     Where the history's own states are wanted, too, the newest item of each target is read besides.
+    draws: in training, a model's own ``noise_draws``.
     """
     history, targets = len(batch.tokens), len(batch.targets)
     seen = int(batch.places.sum())  # items that the targets see, their own place not counted
     causal = int((batch.locate_tokens()[1] + 1).sum())
     if isinstance(model, SASRec):  # the place of the item before a target is the one that is read
         return Work(targets, history, targets, causal, seen)
-    assert isinstance(model, DiffRec) and model.config.noised_items == model.config.noise_draws == 1
+    assert isinstance(model, DiffRec) and model.config.noised_items == 1
     newest = targets * (isinstance(model.denoiser, SharedHistoryDenoiser) and model.denoiser.reads_history)
     newest_seen = seen if newest else 0
     targets, seen = draws * targets, draws * seen

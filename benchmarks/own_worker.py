@@ -20,7 +20,7 @@ from seqdiffrec.data.batches import RaggedBatch, cut_windows, epoch_batches, his
 from seqdiffrec.data.corpus import Sequences
 from seqdiffrec.data.split import Cases, Split
 from seqdiffrec.evaluation import rank_targets
-from seqdiffrec.models import SASRecConfig, SequenceModel
+from seqdiffrec.models import DiffRec, SASRecConfig, SequenceModel
 from seqdiffrec.models.device import Precision, pick_device, rank_in, use_bfloat16
 from seqdiffrec.models.encoder import EncoderConfig
 from seqdiffrec.training import Reporter, Trainer, TrainingConfig
@@ -60,7 +60,8 @@ class OwnSystem:
         """Train on a batch, and return the number of its targets."""
         batch = next(self.batches)
         train_step(self.trainer, batch)
-        self.flop += training_flop(work_of(self.model, batch), self.size, self.model.num_items)
+        draws = self.model.config.noise_draws if isinstance(self.model, DiffRec) else 1
+        self.flop += training_flop(work_of(self.model, batch, draws), self.size, self.model.num_items)
         return len(batch.targets)
 
     def rank(

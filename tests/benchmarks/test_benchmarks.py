@@ -154,10 +154,10 @@ def log_of(lengths: list[int]) -> Log:
     return Log(items, np.concatenate([[0], np.cumsum(lengths)]), NUM_ITEMS)
 
 
-@pytest.mark.parametrize("attention", ["bidirectional", "shared_history"])
-def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: str) -> None:
+@pytest.mark.parametrize(("attention", "draws"), [("bidirectional", 1), ("shared_history", 1), ("shared_history", 3)])
+def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: str, draws: int) -> None:
     split = Workload(log_of([6] * 10), "").split
-    model = DiffRec(DiffRecConfig(**TINY, attention=attention), NUM_ITEMS)
+    model = DiffRec(DiffRecConfig(**TINY, attention=attention, noise_draws=draws), NUM_ITEMS)
     before = model.table.embedding.weight.detach().clone()
     system = OwnSystem(model, model.config, split, TrainingConfig(device="cpu"))
     assert system.step() == 30  # 3 targets in each of 10 sequences, all in one batch
@@ -170,7 +170,7 @@ def test_a_step_trains_through_the_trainer_and_ranking_lets_it_go_on(attention: 
     assert model.training
     assert system.step() == 30
     expected = next(batches(split.train, 6, 256, shared=model.shares_history, seed=0))
-    assert system.flop == 2 * training_flop(work_of(model, expected), model.config, NUM_ITEMS)
+    assert system.flop == 2 * training_flop(work_of(model, expected, draws), model.config, NUM_ITEMS)
     assert not torch.equal(model.table.embedding.weight, before)
 
 

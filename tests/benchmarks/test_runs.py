@@ -344,9 +344,16 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
 
 def test_numbers_of_draws_take_turns_on_one_model() -> None:
     record = draws_speed.run(options("draws", "--hidden-size", "64"))
-    assert list(record["rows"]) == ["0 draws", "1 draw", "2 draws", "5 draws", "10 draws", "20 draws"]
+    assert list(record["rows"])[:6] == ["0 draws", "1 draw", "2 draws", "5 draws", "10 draws", "20 draws"]
     assert record["rows"]["1 draw"]["times_reference"] == {"median": 1, "least": 1, "greatest": 1}
-    assert len(FakeWorker.made) == 1
+    assert list(record["rows"])[6:] == ["training, 1 draw", "training, 2 draws", "training, 4 draws"]
+    row = record["rows"]["training, 1 draw"]
+    assert row["times_reference"] == {"median": 1, "least": 1, "greatest": 1}
+    assert row["seconds"]["median"] == pytest.approx(FakeLoad.log.num_targets / row["cases_per_second"]["median"])
+    ranking, *training = FakeWorker.made
+    assert "noise_draws" not in ranking.spec["settings"] and all(worker.ended for worker in FakeWorker.made)
+    assert [worker.spec["settings"]["noise_draws"] for worker in training] == [1, 2, 4]
+    assert all(worker.steps == 20 and worker.spec["rows"] == 1024 for worker in training)
     turns = [how["seeds"] for order, how in FakeWorker.asked if order == "rank"]
     assert turns[:13] == [20, 0, 1, 2, 5, 10, 20, 20, 10, 5, 2, 1, 0], "a warm-up, then back and forth"
 
