@@ -27,6 +27,7 @@ class Work:
     targets: rows of the softmax.
     places: places in every layer but the last; read: those that also go through the last one whole.
     pairs, read_pairs: (place, place that it sees) in a layer but the last, and in the last.
+    spared: places of those above whose queries, keys and values another draw has computed for the first layer.
     """
 
     targets: int
@@ -34,6 +35,7 @@ class Work:
     read: int
     pairs: int
     read_pairs: int
+    spared: int = 0
 
 
 def training_flop(work: Work, config: EncoderConfig, num_items: int) -> int:
@@ -48,7 +50,8 @@ def forward_flop(work: Work, config: EncoderConfig, num_items: int) -> int:
     key_value = 4 * d**2
     places = inner * work.places * whole + work.read * whole + (work.places - work.read) * key_value
     attention = 4 * d * (inner * work.pairs + work.read_pairs)
-    return places + attention + work.targets * 2 * d * num_items
+    spared = work.spared * (6 * d**2 if inner else key_value)
+    return places - spared + attention + work.targets * 2 * d * num_items
 
 
 def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
@@ -56,7 +59,6 @@ def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
 
     A shared history goes through once for all draws; with the printed attention all places see the noised target.
     Where the history's own states are wanted, too, the newest item of each target is read besides.
-    draws: in training, a model's own ``noise_draws``.
     """
     history, targets = len(batch.tokens), len(batch.targets)
     seen = int(batch.places.sum())  # items that the targets see, their own place not counted
@@ -71,7 +73,7 @@ def work_of(model: SequenceModel, batch: RaggedBatch, draws: int = 1) -> Work:
         read_pairs = newest_seen + seen + targets
         return Work(targets, history + targets, newest + targets, causal + seen + targets, read_pairs)
     pairs = draws * int(((batch.lengths + 1) ** 2).sum())
-    return Work(targets, draws * history + targets, targets, pairs, seen + targets)
+    return Work(targets, draws * history + targets, targets, pairs, seen + targets, (draws - 1) * history)
 
 
 def padded_work(rows: int, length: int) -> Work:

@@ -30,11 +30,13 @@ MODULE = "benchmarks.own_worker"
 REFERENCE = "padded SASRec in plain torch"
 
 
-def batches(train: Sequences, max_length: int, batch_size: int, *, shared: bool, seed: int) -> Iterator[RaggedBatch]:
+def batches(
+    train: Sequences, max_length: int, batch_size: int, *, shared: bool, seed: int, prefixes: bool = True
+) -> Iterator[RaggedBatch]:
     """Training batches without end, cut and shuffled as `Trainer` does."""
     for epoch in range(1_000_000):
         order = np.random.default_rng([seed, epoch])
-        windows = cut_windows(train, max_length, shared=shared, prefixes=True, rng=order)
+        windows = cut_windows(train, max_length, shared=shared, prefixes=prefixes, rng=order)
         yield from epoch_batches(train, windows, batch_size, order)
 
 
@@ -60,8 +62,8 @@ class OwnSystem:
         """Train on a batch, and return the number of its targets."""
         batch = next(self.batches)
         train_step(self.trainer, batch)
-        draws = self.model.config.noise_draws if isinstance(self.model, DiffRec) else 1
-        self.flop += training_flop(work_of(self.model, batch, draws), self.size, self.model.num_items)
+        drawn = batch.repeat_targets(self.model.config.noise_draws) if isinstance(self.model, DiffRec) else batch
+        self.flop += training_flop(work_of(self.model, drawn), self.size, self.model.num_items)
         return len(batch.targets)
 
     def rank(

@@ -1,4 +1,4 @@
-"""Memory of every system on ML-1M, by its recipe: of training steps with ranking for validation, peak of the process.
+"""Memory of every trained system on ML-1M, by its recipe: the peak of a process that trains, then ranks for validation.
 
 The recipes with each paper's settings, and DiffRec's that reaches Table 2. Steps are the recipe's own: its batch, its
 windows; then validation ranks everybody, as after an epoch. The sides of `mfgan` take turns from the first step on.

@@ -28,7 +28,8 @@ class RecipeSystem:
         self.model = config.model_copy(update={"model": model}).recommender()._new_model_of(data.corpus)
         self.trainer = Trainer(self.model, data.split, training, Reporter())
         shared, size = self.model.shares_history, training.batch_size
-        self.batches = batches(train, self.model.max_length, size, shared=shared, seed=training.seed)
+        how = {"shared": shared, "seed": training.seed, "prefixes": training.prefixes}
+        self.batches = batches(train, self.model.max_length, size, **how)
         self.model.train()
 
     def step(self) -> int:
@@ -38,8 +39,8 @@ class RecipeSystem:
         return len(batch.targets)
 
     def validate(self) -> dict[str, Any]:
-        """Rank all targets of validation, as after an epoch."""
-        self.trainer._validate()
+        """End the epoch: rank all targets of validation, keep the weights."""
+        self.trainer._end_epoch()
         self.model.train()
         return {"cases": len(self.trainer.split.validation)}
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqdiffrec.models import encoder as encoder_module
 from seqdiffrec.models.attention import RaggedAttention
@@ -115,19 +116,20 @@ def test_targets_over_a_shared_history_against_torchs_layers(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("at_once", [1, 60, 4096])
-def test_draws_of_the_last_place_against_torchs_layers(monkeypatch, settings, at_once):
+@pytest.mark.parametrize("at_once", [1, 80, 4096])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_draws_of_the_last_place_against_torchs_layers(monkeypatch, settings, at_once, with_gradient):
     """Each draw comes out as the last place of the history with it; one at a time, two at a time, all at once."""
     monkeypatch.setattr(encoder_module, "DRAWN_AT_ONCE", at_once)
-    encoder = make(**settings)
-    x, rows, _, offsets = flat()
-    draws = torch.randn(3, len(LENGTHS), 8, generator=torch.Generator().manual_seed(4))
-    found = encoder.bidirectional_draws(x, draws, rows, offsets)
-    lengths = [length + 1 for length in LENGTHS]
+    encoder, lengths = make(**settings), torch.tensor([5, 0, 9, 3, 12])
+    rows, offsets = torch.repeat_interleave(torch.arange(5), lengths), F.pad(lengths.cumsum(0), (1, 0))
+    x, draws = (torch.randn(*shape, generator=torch.Generator().manual_seed(4)) for shape in ((29, 8), (3, 5, 8)))
+    with torch.set_grad_enabled(with_gradient):
+        found = encoder.bidirectional_draws(x, draws, rows, offsets)
     for draw, out in zip(draws, found, strict=True):
-        sequences = [torch.cat([x[rows == row], one[None]]) for row, one in enumerate(draw)]
-        expected = padded(encoder, torch.cat(sequences), lengths, settings, causal=False)
-        torch.testing.assert_close(out, expected[torch.tensor(lengths).cumsum(0) - 1], rtol=0, atol=1e-5)
+        sequences = torch.cat([torch.cat([x[rows == row], one[None]]) for row, one in enumerate(draw)])
+        expected = padded(encoder, sequences, (lengths + 1).tolist(), settings, causal=False)
+        torch.testing.assert_close(out, expected[(lengths + 1).cumsum(0) - 1], rtol=0, atol=1e-5)
 
 
 def test_the_history_of_all_draws_enters_the_first_layer_once():

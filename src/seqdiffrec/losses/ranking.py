@@ -15,7 +15,7 @@ def bpr_max(
     log_times: Float[Tensor, "R K"],
     score_penalty: float,
 ) -> Float[Tensor, " R"]:
-    """``-log sum_j s_j sigmoid(r_i - r_j) + score_penalty sum_j s_j r_j^2`` of each row (its Eq. 8).
+    """``-log sum_j s_j sigmoid(r_i - r_j) + score_penalty sum_j s_j r_j^2`` of each row.
 
     log_times: the logarithm of how often each negative is among a row's; very small, but finite, for not at all.
     """
@@ -28,6 +28,6 @@ def bpr_max(
 def top1_max(
     at_target: Float[Tensor, " R"], scores: Float[Tensor, "R K"], log_times: Float[Tensor, "R K"]
 ) -> Float[Tensor, " R"]:
-    """``sum_j s_j (sigmoid(r_j - r_i) + sigmoid(r_j^2))`` of each row (its Eq. 6); see `bpr_max`."""
+    """``sum_j s_j (sigmoid(r_j - r_i) + sigmoid(r_j^2))`` of each row; see `bpr_max`."""
     share = (scores + log_times).softmax(1)
     return (share * ((scores - at_target[:, None]).sigmoid() + scores.square().sigmoid())).sum(1)

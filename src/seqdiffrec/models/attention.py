@@ -104,7 +104,7 @@ class RaggedAttention:
         dropout_rate: float,
         slopes: Float[Tensor, " H"] | None = None,
     ) -> Float[Tensor, "n H d"]:
-        """Attend; ``own`` is the key and value of the query's own place, seen by that query alone.
+        """Attend; ``own`` is one more key and value of each query, its own place's as a rule.
 
         Keys and values may have more rows than there are places to see; nobody sees those at the end.
         slopes: what each head takes off a key's score for each place that it stands before its query.

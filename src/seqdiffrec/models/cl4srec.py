@@ -50,7 +50,8 @@ class CL4SRec(SASRec):
     """SASRec, with a contrast between the cropped, masked or reordered histories of the batch.
 
     ``L_rec + lambda L_cl``, where ``L_cl`` is `nt_xent` of two views of each history of n items: a crop keeps ``eta n``
-    neighbours, a mask hides ``gamma n`` items, a reordering shuffles ``beta n`` neighbours, all rounded down.
+    neighbours, a mask hides ``gamma n`` items, a reordering shuffles ``beta n`` neighbours, all rounded down; a
+    crop keeps at least one.
     """
 
     name: ClassVar[str] = "cl4srec"

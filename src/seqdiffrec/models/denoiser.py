@@ -108,7 +108,7 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
         rows, places = whole.locate_tokens()
         last = batch.lengths[rows]
         back = last - places
-        noised = torch.nonzero(back < self.noised_items).squeeze(1)
+        noised, clean = (torch.nonzero(one).squeeze(1) for one in (back < self.noised_items, back >= self.noised_items))
         h0 = table.embed(whole.tokens)
 
         def enter(h: Tensor, at: Tensor | slice, step: Tensor) -> Tensor:
@@ -123,11 +123,9 @@ class BidirectionalDenoiser(DenoiseSequentialRecommender):
             draws = hn.view(-1, len(noised), hn.shape[1])
             if len(draws) == 1 or self.noised_items > 1:
                 return torch.cat([denoise_one(draw, step) for draw in draws])
-            clean = torch.nonzero(back > 0).squeeze(1)
             history, drawn = enter(h0[clean], clean, step), enter(hn, noised.repeat(len(draws)), step)
-            return self.encoder.bidirectional_draws(history, drawn.view_as(draws), rows[clean], batch.offsets).flatten(
-                0, 1
-            )
+            found = self.encoder.bidirectional_draws(history, drawn.view_as(draws), rows[clean], batch.offsets)
+            return found.flatten(0, 1)
 
         return Conditioned(h0[noised], rows[noised], back[noised], denoise)
 

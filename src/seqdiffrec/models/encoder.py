@@ -7,7 +7,6 @@ the output projection and the feed-forward part.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Annotated, Self, cast
 
 import torch
@@ -118,39 +117,45 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "S R D"]:
         """As `bidirectional`, of S draws of each sequence's last place, which is the one read; ``history`` is the rest.
 
-        The history's queries, keys and values in the first layer are the same for all draws: they are computed once.
+        Not for training. What the history brings to the first layer is the same for all draws, and computed once.
         """
-        memory = self._layers()[0].remember(self._enter(history))
-        query = self._layers()[0].ask(memory.x)
+        first = self._layers()[0]
+        assert first.filter is None and first.log_slopes is None, "these are causal"
+        memory = first.remember(self._enter(history))
+        query = first.ask(memory.x)
         at_once = max(1, DRAWN_AT_ONCE // (len(history) + drawn.shape[1]))
-        some = cast(tuple[Tensor, ...], self._enter(drawn).split(at_once))
-        return self.output_norm(torch.cat([self._draws(query, memory, one, rows, offsets) for one in some]))
+        parts = cast(tuple[Tensor, ...], self._enter(drawn).split(at_once))
+        return self.output_norm(torch.cat([self._some_draws(part, query, memory, rows, offsets) for part in parts]))
 
-    def _draws(
+    def _some_draws(
         self,
-        first_query: Float[Tensor, "m H d"],
-        memory: Memory,
         drawn: Float[Tensor, "s R D"],
+        query: Float[Tensor, "m H d"],
+        memory: Memory,
         rows: Int64[Tensor, " m"],
         offsets: Int64[Tensor, " R1"],
     ) -> Float[Tensor, "s R D"]:
-        layers, (draws, count, _) = self._layers(), drawn.shape
-        history, x = memory.x.repeat(draws, 1), drawn.flatten(0, 1)
-        query: Tensor | None = first_query.repeat(draws, 1, 1)
-        number = torch.arange(draws * count, device=rows.device)
-        # Of all places, the history's first: which draw of which sequence sees them and is seen by them.
-        whose = torch.cat([(number.view(draws, count)[:, rows]).flatten(), number])
-        of_draws = F.pad(offsets.diff().repeat(draws).cumsum(0), (1, 0))
-        seen = whose % count  # in the first layer all draws of a sequence see one history
-        for layer, following in pairwise(layers):
-            states, attention = torch.cat([history, x]), RaggedAttention(seen, offsets.diff()[seen], offsets)
-            query = layer.ask(states) if query is None else torch.cat([query, layer.ask(x)])
-            states = layer.answer(states, query, memory, attention, layer.remember(x)[whose])
-            history, x = cast(tuple[Tensor, Tensor], states.split([len(history), len(x)]))
-            query, memory, seen, offsets = None, following.remember(history), whose, of_draws
-        seen = seen[len(history) :]
-        attention = RaggedAttention(seen, offsets.diff()[seen], offsets)
-        return layers[-1](x, memory, attention, own=layers[-1].remember(x)).view(drawn.shape)
+        """Of so many draws, given the history's queries, and what else it brings to the first layer."""
+        (first, *others), (draws, count, _) = self._layers(), drawn.shape
+        x, lengths, number = drawn.flatten(0, 1), offsets.diff(), torch.arange(draws * count, device=rows.device)
+        if not others:
+            attention = RaggedAttention(number % count, lengths[number % count], offsets)
+            return first(x, memory, attention, own=first.remember(x)).view(drawn.shape)
+        # All places, the history's first, with the number of the drawn place that they see and are seen by.
+        whose = torch.cat([number.view(draws, count)[:, rows].flatten(), number])
+        x, query = torch.cat([memory.x.repeat(draws, 1), x]), torch.cat([query.repeat(draws, 1, 1), first.ask(x)])
+        attention = RaggedAttention(whose % count, lengths[whose % count], offsets)
+        x = first.answer(x, query, memory, attention, first.remember(x[-len(number) :])[whose])
+        # From here on each draw has a history of its own.
+        lengths = lengths.repeat(draws)
+        offsets = F.pad(lengths.cumsum(0), (1, 0))
+        attention = RaggedAttention(whose, lengths[whose], offsets)
+        for layer in others[:-1]:
+            history, drawn_places = x[: -len(number)], x[-len(number) :]
+            x = layer(x, layer.remember(history), attention, own=layer.remember(drawn_places)[whose])
+        history, drawn_places = x[: -len(number)], x[-len(number) :]
+        own, attention = others[-1].remember(drawn_places), RaggedAttention(number, lengths, offsets)
+        return others[-1](drawn_places, others[-1].remember(history), attention, own=own).view(drawn.shape)
 
     def causal(
         self,
@@ -226,7 +231,8 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "n D"], memory: Memory, attention: RaggedAttention, own: Memory | None = None
     ) -> Float[Tensor, "n D"]:
-        """Pass the querying places ``x`` through the layer; with ``own``, each sees itself besides the memory."""
+        """Pass the querying places ``x`` through the layer; with ``own``, each sees one more place besides the memory:
+        itself, or what was drawn for it."""
         return self.answer(x, self.ask(x), memory, attention, own)
 
     def ask(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n H d"]:
@@ -241,7 +247,7 @@ class EncoderLayer(nn.Module):
         attention: RaggedAttention,
         own: Memory | None,
     ) -> Float[Tensor, "n D"]:
-        """Pass places through the layer, given their queries; ``own`` is one more place that each sees."""
+        """As `forward`, given the queries."""
         itself = None if own is None else (own.key, own.value)
         slopes = None if self.log_slopes is None else self.log_slopes.exp()
         attended = attention(query, memory.key, memory.value, itself, self._now(self.attention_rate), slopes)

@@ -7,6 +7,7 @@ Differs from the papers and the authors' code (hidasib/GRU4Rec and GRU4Rec_PyTor
 - A batch holds whole windows, theirs one action of each of so many sessions. So the batch's other targets, which serve
   as negatives, include some of the same sequence. A negative that is the row's own target is left out (theirs leaves
   out the row's own place, not the same item in another row), and repetitions count as often as they occur.
+- The update gate is PyTorch's, which keeps the old state where it is 1; in the paper it is the other way round.
 - The reset gate acts behind the recurrent product, as in cuDNN and the authors' PyTorch code; in the paper and the
   Theano code before it.
 - Dropout is on what a layer gives upwards, not on the state that it carries on.
