@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.recipe_worker import MODULE
 from benchmarks.workers import ROOT, BenchmarkError, Worker, kept
+from benchmarks.workload import load
 
 RECIPES = ROOT / "recipes"
 DATASET = "ml-1m"
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise BenchmarkError("recipes need their dataset: name a folder that has it with --data-root")
     if options.steps < 1:
         raise BenchmarkError(f"--steps {options.steps} trains nothing")
-    rows, source = dict[str, dict[str, Any]](), ""
+    source, rows = load(options.data_root, DATASET).source, dict[str, dict[str, Any]]()
     for system in options.systems:
         recipe = f"{DATASET}-{system}"
         spec = {"recipe": str(RECIPES / f"{recipe}.toml"), "data_root": str(Path(options.data_root).resolve())}
@@ -39,7 +40,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with kept() as workers:
             worker = workers[recipe] = Worker(recipe, MODULE, spec, threads=torch.get_num_threads())
             rows[recipe] = row(worker, options.steps)
-            source = worker.facts["data"]
         print(f"{recipe}: {rows[recipe]['peak_memory_mib']} MiB", flush=True)
     return {"data": source, "settings": {"steps": options.steps}, "rows": rows}
 

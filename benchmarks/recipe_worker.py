@@ -56,10 +56,8 @@ def main() -> None:
     """Train until the benchmark has had enough."""
     channel = Channel.open()
     config, data = read(channel.spec)
-    system, corpus = RecipeSystem(config, data), data.corpus
-    figures = f"{corpus.num_users:,} users, {corpus.num_items:,} items, {corpus.num_actions:,} actions"
-    facts = {"data": f"{corpus.name} ({figures})", "batch": f"{config.training.batch_size} targets"}
-    facts |= {"max_length": config.model["max_length"], "hidden_size": config.model["hidden_size"]}
+    system, facts = RecipeSystem(config, data), {"batch": f"{config.training.batch_size} targets"}
+    facts |= {name: config.model[name] for name in ("hidden_size", "max_length")}
     pace = Pace(channel, facts, {"validate": system.validate})
     pace.begin()
     while True:

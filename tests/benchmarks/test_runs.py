@@ -18,7 +18,6 @@ from benchmarks import (
     prepare_worker,
     quality,
     ranking_speed,
-    recipe_memory,
     request_speed,
     training_speed,
 )
@@ -44,7 +43,6 @@ class FakeWorker:
         self.steps = more.get("steps", 1)
         self.facts: dict[str, Any] = {"batch": f"{spec.get('sequences', spec.get('rows'))} of something"}
         self.facts |= {"versions": {"peer": "1.0"}} if "peers" in module else {}
-        self.facts |= {"data": "made up", "hidden_size": 8, "max_length": 50} if "recipe" in spec else {}
         self.all_targets, self.told, self.ended = 0, dict[str, Any](), False
         FakeWorker.made.append(self)
 
@@ -66,8 +64,6 @@ class FakeWorker:
             answer |= {"ranks": [7] * min(9, self.all_targets // 1000) + [99], "cases": 10}
         elif order == "count":
             answer |= {"flop": 2 * 10**12, "peak": 9 * 2**20}
-        elif order == "validate":
-            answer |= {"cases": 10, "peak": 5 * 2**20}
         elif order == "compare":
             answer |= {"overlap": 0.98765}
         elif order == "index":
@@ -96,7 +92,6 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         exported_speed,
         ranking_speed,
         draws_speed,
-        recipe_memory,
     ):
         monkeypatch.setattr(module, "Worker", FakeWorker)
     for module in (training_speed, model_speed, quality, draws_speed):
@@ -204,32 +199,6 @@ def test_every_model_beside_its_padded_form(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(worker.ended for worker in FakeWorker.made)
     with pytest.raises(BenchmarkError, match="--seconds 0 is no time"):
         model_speed.run(options("models", "--seconds", "0"))
-
-
-def test_memory_is_that_of_steps_and_then_of_validation(tmp_path: Path) -> None:
-    record = recipe_memory.run(options("memory", "--systems", "stosa", "vsan", "--data-root", str(tmp_path)))
-    row = {"hidden_size": 8, "max_length": 50, "batch": "None of something"}
-    row |= {"training_peak_memory_mib": 3, "peak_memory_mib": 5}
-    assert record["rows"] == {"ml-1m-stosa": row, "ml-1m-vsan": row} and record["data"] == "made up"
-    assert FakeWorker.asked == [("train", {"steps": 20}), ("validate", {})] * 2
-    assert all(worker.ended for worker in FakeWorker.made)
-    for worker in FakeWorker.made:
-        assert Path(worker.spec["recipe"]).is_file() and worker.spec["data_root"] == str(tmp_path)
-    with pytest.raises(BenchmarkError, match="--steps 0 trains nothing"):
-        recipe_memory.run(options("memory", "--steps", "0", "--data-root", str(tmp_path)))
-
-
-def test_memory_needs_a_folder_with_the_dataset() -> None:
-    parsed = options("memory")
-    parsed.data_root = None
-    with pytest.raises(BenchmarkError, match="name a folder that has it with --data-root"):
-        recipe_memory.run(parsed)
-
-
-def test_every_system_of_the_paper_has_its_memory_measured() -> None:
-    names = {system.partition("-")[0] for system in recipe_memory.SYSTEMS}
-    assert names == set(model_speed.trained())
-    assert all((recipe_memory.RECIPES / f"ml-1m-{system}.toml").is_file() for system in recipe_memory.SYSTEMS)
 
 
 class Clock:
