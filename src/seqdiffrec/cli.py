@@ -159,7 +159,7 @@ def index(
     histories: Annotated[int, typer.Option(help="Users whose histories measure that.")] = 256,
     as_json: AsJson = False,
 ) -> None:
-    """Index the items of a large catalogue, for recommend --approximate. Example: seqdiffrec index runs/mine"""
+    """Index a large catalogue, for recommend and serve with --approximate. Example: seqdiffrec index runs/mine"""
     recommender = load(run)
     with show.progress("indexing") as progress:
         index = recommender.build_index(kind=kind, overlap=overlap, histories=histories, progress=progress)

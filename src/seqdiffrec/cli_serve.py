@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from seqdiffrec import show
+from seqdiffrec.cli_ask import overlap_in_words
 from seqdiffrec.cli_options import AsJson, Run
 from seqdiffrec.models.settings import SettingError
 
@@ -33,6 +34,7 @@ def serve(
     ] = None,
     keys: KeysFile = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores that the model computes on.")] = 1,
+    approximate: Annotated[bool, typer.Option(help="Look things up in the run's index, which `index` makes.")] = False,
 ) -> None:
     """A run as an HTTP service with a page. Example: seqdiffrec serve runs/mine --port 8000"""
     try:
@@ -51,11 +53,15 @@ def serve(
     torch.set_num_threads(1)  # the model's process has the others
     place = str(_beside(run)) if store is None else store
     at = listen(host, port)
-    app = create_app(run, store=place, keys=None if keys is None else Keys(keys), threads=threads)
+    app = create_app(
+        run, store=place, keys=None if keys is None else Keys(keys), threads=threads, approximate=approximate
+    )
     url = f"http://{f'[{host}]' if ':' in host else host}:{at.getsockname()[1]}"
-    kept = app.state.service.store_shown
+    kept, model = app.state.service.store_shown, app.state.service.model
     show.notice(f"{run} at {url} (the page; {url}/docs is the interface). Events are kept in {kept}. Ctrl-C stops.")
-    show.next_step(f"open {url}, or: {_example(url, app.state.service.model.ids[:2], keyed=keys is not None)}")
+    if model.index is not None:
+        show.notice(f"approximate: {overlap_in_words(model.index)}; probabilities are estimates")
+    show.next_step(f"open {url}, or: {_example(url, model.ids[:2], keyed=keys is not None)}")
     log_as_json()
     run_server(app, at)
 

@@ -41,14 +41,14 @@ def same(found, expected) -> None:
 
 
 def test_a_process_says_what_the_model_says_and_is_started_again_after_a_kill(trained) -> None:
-    process, model = ModelProcess(1), sdr.load(trained).model
-    number = process.load(trained, hash_of(trained))
+    process, recommender = ModelProcess(1), sdr.load(trained)
+    number, _ = process.load(trained, hash_of(trained))
     for how in HOWS:
-        same(process.find(number, HISTORIES, how), find(model, HISTORIES, how))
+        same(process.find(number, HISTORIES, how), find(recommender, HISTORIES, how))
     first = process._process.popen
     first.kill()
     first.wait()
-    same(process.find(number, HISTORIES, How(1)), find(model, HISTORIES, How(1)))
+    same(process.find(number, HISTORIES, How(1)), find(recommender, HISTORIES, How(1)))
     second = process._process.popen
     assert second.pid != first.pid and second.poll() is None
     del process
@@ -58,16 +58,16 @@ def test_a_process_says_what_the_model_says_and_is_started_again_after_a_kill(tr
 def test_models_are_loaded_beside_each_other_and_forgotten(trained, retrained, tmp_path) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "run"))
     process = ModelProcess(1)
-    old = process.load(folder, hash_of(trained))
+    old, _ = process.load(folder, hash_of(trained))
     shutil.rmtree(folder)
     shutil.copytree(retrained, folder)
     with pytest.raises(RunError, match="replaced while it was loaded"):
         process.load(folder, hash_of(trained))
-    new = process.load(folder, hash_of(retrained))
+    new, _ = process.load(folder, hash_of(retrained))
     for number, run in ((old, trained), (new, retrained)):
-        same(process.find(number, HISTORIES, How(3)), find(sdr.load(run).model, HISTORIES, How(3)))
+        same(process.find(number, HISTORIES, How(3)), find(sdr.load(run), HISTORIES, How(3)))
     process._process.popen.kill()  # the one of the old model's weights cannot be had again
-    same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained).model, HISTORIES, How(3)))
+    same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained), HISTORIES, How(3)))
     with pytest.raises(ModelUnavailable, match="no longer has"):
         process.find(old, HISTORIES, How(3))
     process.forget(new)
@@ -81,17 +81,17 @@ def test_a_process_that_cannot_stay_up(trained, monkeypatch) -> None:
     with pytest.raises(ModelUnavailable, match="twice"):
         ModelProcess(1).load(trained, "x")
     process = ModelProcess(1)
-    process._models[0] = trained, "x"  # as if it had been up before
+    process._models[0] = trained, "x", False  # as if it had been up before
     with pytest.raises(ModelUnavailable, match="twice"):
         process.find(0, HISTORIES, How(1))
 
 
 def test_a_fault_of_the_code_there_is_no_error_of_a_run(trained) -> None:
     process = ModelProcess(1)
-    number = process.load(trained, hash_of(trained))
+    number, _ = process.load(trained, hash_of(trained))
     with pytest.raises(RuntimeError, match="IndexError"):
         process.find(number, HISTORIES, How(2, only=(99,)))
-    same(process.find(number, HISTORIES, How(2)), find(sdr.load(trained).model, HISTORIES, How(2)))
+    same(process.find(number, HISTORIES, How(2)), find(sdr.load(trained), HISTORIES, How(2)))
 
 
 def test_a_service_without_its_model_says_503(trained, retrained, tmp_path) -> None:
@@ -168,11 +168,11 @@ def test_what_goes_wrong_is_told_and_the_next_question_answered(trained, retrain
     answering = Answering()
     loaded, missing, other = told(
         answering.load,
-        {"model": 0, "run": str(trained), "hash": hash_of(trained)},
-        {"model": 1, "run": str(tmp_path / "nothing"), "hash": "x"},
-        {"model": 2, "run": str(trained), "hash": hash_of(retrained)},
+        {"model": 0, "run": str(trained), "hash": hash_of(trained), "with_index": False},
+        {"model": 1, "run": str(tmp_path / "nothing"), "hash": "x", "with_index": False},
+        {"model": 2, "run": str(trained), "hash": hash_of(retrained), "with_index": False},
     )
-    assert loaded == {}
+    assert loaded == {"index": None}
     assert "does not exist" in missing["failed"] and "replaced" in other["failed"]
     wrong, good, unknown = told(answering.find, question(0, only=[99]), question(0), question(1))
     assert "IndexError" in wrong["fault"]

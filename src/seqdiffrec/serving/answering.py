@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqdiffrec.data import Sequences
+from seqdiffrec.inference import Recommender
 from seqdiffrec.inference.ranking import Lists, top_items, top_items_each_seed
-from seqdiffrec.models import SequenceModel
 
 NO_ITEMS = np.empty(0, np.int32)
 
@@ -23,6 +23,7 @@ class How:
     """What kind of list is wanted. Questions with the same are answered together.
 
     excluded, only: item indices in rising order; ``only`` None allows all.
+    approximate: look only at the items that the index names; the picks are exact all the same.
     """
 
     k: int
@@ -31,6 +32,7 @@ class How:
     picks: bool = False
     excluded: tuple[int, ...] = ()
     only: tuple[int, ...] | None = None
+    approximate: bool = False
 
 
 class Found(NamedTuple):
@@ -40,13 +42,15 @@ class Found(NamedTuple):
     picks: list[Row] | None
 
 
-def find(model: SequenceModel, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
+def find(recommender: Recommender, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
     """The lists after some histories, int32 (n,) each, in one pass of the model (in another one for the picks)."""
+    model, nearest = recommender.model, recommender.index if how.approximate else None
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     ends = np.cumsum(lengths)
     asked = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
     of = model, asked, min(how.k, model.num_items), _allowed(how, model.num_items)
-    best = _by_row(top_items(*of, filter_viewed=how.filter_viewed, num_seeds=how.seeds), len(histories))
+    top = top_items(*of, filter_viewed=how.filter_viewed, num_seeds=how.seeds, nearest=nearest)
+    best = _by_row(top, len(histories))
     if not how.picks:
         return [Found(one, None) for one in best]
     draws = model.num_draws(how.seeds)

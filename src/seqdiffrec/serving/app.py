@@ -29,6 +29,7 @@ def create_app(
     hosts: Collection[str] = LOOPBACK,
     limits: Limits | None = None,
     threads: int | None = None,
+    approximate: bool = False,
 ) -> FastAPI:
     """The service of a run, as an ASGI application. Its lifespan ends what it began.
 
@@ -37,9 +38,11 @@ def create_app(
     keys: without them anyone who reaches the service may use it, by one of the names ``hosts`` only.
     threads: cores of a process of its own for the model, which serves twice as many as one that shares this process;
         None lets it share.
-    Raises RunError for a run that cannot serve, DataError for a store that cannot be opened.
+    approximate: look only at the items that the run's index names (`Recommender.build_index`).
+    Raises RunError for a run that cannot serve, RunError or SettingError for one without an index, DataError for a
+        store that cannot be opened.
     """
-    service = Service(Path(run), store, limits or Limits(), threads)
+    service = Service(Path(run), store, limits or Limits(), threads, approximate=approximate)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

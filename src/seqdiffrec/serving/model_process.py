@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from seqdiffrec.inference import Recommender, load
+from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving.answering import Found, How, find
 from seqdiffrec.training import RunError
 
@@ -111,17 +112,20 @@ class ModelProcess:
     def __init__(self, threads: int):
         self._threads = threads
         self._numbers = itertools.count()
-        self._models: dict[int, tuple[Path, str]] = {}
+        self._models: dict[int, tuple[Path, str, bool]] = {}
         self._unwanted: list[int] = []
         self._restarting = threading.Lock()
         self._start()
 
-    def load(self, run: Path, weights: str) -> int:
-        """Load a run that has weights of this hash; the number that names it from now on. Raises RunError."""
+    def load(self, run: Path, weights: str, *, with_index: bool = False) -> tuple[int, dict[str, Any] | None]:
+        """Load a run that has weights of this hash; the number that names it from now on, and the facts of its index.
+
+        Raises RunError, also where there is no index.
+        """
         number = next(self._numbers)
-        self._ask("loads", _to_load(number, run, weights))
-        self._models[number] = run, weights
-        return number
+        loaded = self._ask("loads", _to_load(number, run, weights, with_index))
+        self._models[number] = run, weights, with_index
+        return number, loaded["index"]
 
     def find(self, model: int, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
         """As `answering.find`, by a model that was loaded. Raises ModelUnavailable where it is there no more."""
@@ -162,14 +166,14 @@ class ModelProcess:
     def _start(self) -> None:
         process = Process(self._threads)
         self._end = weakref.finalize(self, process.end)
-        for number, (run, weights) in list(self._models.items()):
+        for number, model in list(self._models.items()):
             with suppress(RunError):  # its folder no longer has it, which each question to it is told
-                process.channels["loads"].ask(_to_load(number, run, weights))
+                process.channels["loads"].ask(_to_load(number, *model))
         self._process = process
 
 
-def _to_load(number: int, run: Path, weights: str) -> dict[str, Any]:
-    return {"model": number, "run": str(run), "hash": weights}
+def _to_load(number: int, run: Path, weights: str, with_index: bool) -> dict[str, Any]:
+    return {"model": number, "run": str(run), "hash": weights, "with_index": with_index}
 
 
 def write(pipe: BufferedIOBase, message: bytes) -> None:
@@ -194,13 +198,14 @@ class Answering:
         self._models: dict[int, Recommender] = {}
 
     def load(self, asked: Any) -> dict[str, Any]:
-        """Load a run where it has these weights."""
+        """Load a run where it has these weights, and its index where that is wanted."""
         loaded = load(Path(asked["run"]))
         if weights_hash(loaded) != asked["hash"]:
             raise RunError(f"{asked['run']}: its weights were replaced while it was loaded: try again")
+        index = loaded.index.facts() if asked["with_index"] else None
         self._models[asked["model"]] = loaded
         gc.freeze()  # a full collection would walk over all that was imported, and a round would wait for it
-        return {}
+        return {"index": index}
 
     def find(self, asked: Any) -> dict[str, Any]:
         """Answer a round of questions."""
@@ -212,7 +217,7 @@ class Answering:
         only = None if how["only"] is None else tuple(how["only"])
         how = How(**how | {"excluded": tuple(how["excluded"]), "only": only})
         histories = [np.array(one, dtype=np.int32) for one in asked["histories"]]
-        return {"found": find(self._models[asked["model"]].model, histories, how)}
+        return {"found": find(self._models[asked["model"]], histories, how)}
 
 
 def answer(pipe: BufferedIOBase, work: Any) -> None:
@@ -222,7 +227,7 @@ def answer(pipe: BufferedIOBase, work: Any) -> None:
             asked = json.loads(read(pipe))
             try:
                 told = work(asked)
-            except RunError as error:
+            except (RunError, SettingError) as error:
                 told = {"failed": str(error)}
             except Exception as error:  # told to the one who asks; the process goes on
                 told = {"fault": f"{type(error).__name__}: {error}"}

@@ -35,6 +35,7 @@ async def recommend(asked: RecommendationRequest, service: ServiceDep) -> Recomm
         model=model.identity,
         history_length=length,
         skipped=skipped,
+        approximate=model.index is not None,
         recommendations=lists.best,
         picks=lists.picks,
     )

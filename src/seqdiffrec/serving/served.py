@@ -42,15 +42,22 @@ class ServedModel:
     """A run that has been loaded.
 
     process: the one that answers; None answers in this one.
-    Raises RunError where the run is broken.
+    with_index: load the run's index, too, for questions that are ``approximate``.
+    Raises RunError where the run is broken, RunError or SettingError where it has no index.
+
+    Attributes:
+        index: what the index is and finds, measured; None without one.
     """
 
-    def __init__(self, run: Path, process: ModelProcess | None = None):
+    def __init__(self, run: Path, process: ModelProcess | None = None, *, with_index: bool = False):
         self.recommender: Recommender = load(run)
         digest = weights_hash(self.recommender)
         self._process, self._number = process, 0
-        if process is not None:
-            self._number = process.load(run.resolve(), digest)
+        self.index: dict[str, Any] | None = None
+        if process is None:
+            self.index = self.recommender.index.facts() if with_index else None
+        else:
+            self._number, self.index = process.load(run.resolve(), digest, with_index=with_index)
             weakref.finalize(self, process.forget, self._number)
         self.identity = Model(run=run.resolve().name, model=self.recommender.model_name, hash=digest)
         vocabulary = self.recommender.vocabulary
@@ -97,7 +104,7 @@ class ServedModel:
     def answer(self, histories: Sequence[NDArray[np.int32]], how: How) -> list[Lists]:
         """The lists after some histories, all of one kind."""
         if self._process is None:
-            found = find(self.recommender.model, histories, how)
+            found = find(self.recommender, histories, how)
         else:
             found = self._process.find(self._number, histories, how)
         return [
@@ -126,8 +133,9 @@ class ServedModel:
         """
         size = min(10, self.num_items)
         histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
+        how = How(k=size, filter_viewed=False, picks=True, approximate=self.index is not None)
         for history in histories:  # one by one: requests to the model that serves get their turn in between
-            lists = self.answer([history], How(k=size, filter_viewed=False, picks=True))[0]
+            lists = self.answer([history], how)[0]
             for one in [lists.best, *(lists.picks or [])]:
                 items, scores = [place["item_id"] for place in one], [place["score"] for place in one]
                 if len(set(items)) != size or not all(0 <= score <= 1 + 1e-3 for score in scores):

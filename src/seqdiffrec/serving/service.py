@@ -54,13 +54,24 @@ class Service:
     """All that a request needs. `close` ends it.
 
     threads: of a process of its own for the model; None lets it answer in this one.
-    Raises RunError where the run is broken, DataError where the store cannot be opened.
+    approximate: look only at the items that the run's index names.
+    Raises RunError where the run is broken, RunError or SettingError where it has no index, DataError where the store
+        cannot be opened.
     """
 
-    def __init__(self, run: Path, store: str | Path, limits: Limits, threads: int | None = None):
+    def __init__(
+        self,
+        run: Path,
+        store: str | Path,
+        limits: Limits,
+        threads: int | None = None,
+        *,
+        approximate: bool = False,
+    ):
         self.metrics, self.closing, self._run, self._limits = Metrics(), False, run, limits
         self.lateness, self._coming = Lateness(), 0  # _coming: let in, and not yet in the model's queue
         self._process = None if threads is None else ModelProcess(threads)
+        self._approximate = approximate
         self.model = self._load()
         self._store = HistoryStore(store, MOST_ITEMS)
         self.store_shown = self._store.database.shown
@@ -88,6 +99,7 @@ class Service:
             filter_viewed=asked.filter_viewed,
             seeds=asked.seeds,
             picks=asked.picks,
+            approximate=self._approximate,
             excluded=tuple(np.unique(excluded).tolist()),
             only=None if asked.items_to_recommend is None else tuple(np.unique(only).tolist()),
         )
@@ -166,7 +178,7 @@ class Service:
         self._store.close()
 
     def _load(self) -> ServedModel:
-        loaded = ServedModel(self._run, self._process)
+        loaded = ServedModel(self._run, self._process, with_index=self._approximate)
         loaded.check()
         self.metrics.model.clear()
         self.metrics.model.labels(**loaded.identity.model_dump()).set(1)
