@@ -342,6 +342,14 @@ def test_a_model_that_this_version_does_not_have(models, tmp_path):
         sdr.load(tmp_path / "run")
 
 
+def test_a_run_with_settings_that_this_version_refuses(data, tmp_path):
+    small().fit(data, out=tmp_path / "run", **QUIET)
+    path = tmp_path / "run" / "run.json"
+    path.write_text(path.read_text().replace('"dropout": ', '"dropped": '))
+    with pytest.raises(sdr.RunError, match=r"run has settings that this version refuses, .*dropped is not a setting"):
+        sdr.load(tmp_path / "run")
+
+
 class Killed(BaseException):
     pass
 

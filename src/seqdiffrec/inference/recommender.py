@@ -265,7 +265,10 @@ class Recommender(Pretrained):
         name = settings["model"]
         if name not in MODELS:
             raise RunError(f"{path} holds a model {name!r}, which this version does not have")
-        recommender = recommender_class(name)(**settings["model_settings"], **settings["training"])
+        try:
+            recommender = recommender_class(name)(**settings["model_settings"], **settings["training"])
+        except SettingError as error:
+            raise RunError(f"{path} has settings that this version refuses, so train it again: {error}") from error
         model = recommender._new_model(run.record["corpus"]["items"])
         try:
             model.load_state_dict(run.load_weights())
