@@ -30,6 +30,7 @@ COMMANDS = {
     "ranking": "python -m benchmarks ranking --save",
     "draws": "python -m benchmarks draws --hidden-size 64 --save",
     "requests": "python -m benchmarks requests --save",
+    "index": "python -m benchmarks index --save",
     "exported": "python -m benchmarks exported --save",
     "quality": "python -m benchmarks quality --peers --save",
     "growth": "python -m benchmarks growth --save",

@@ -3,9 +3,6 @@
 Each system has a process of its own; they take turns request by request. SASRec draws no noise and is the reference.
 Models are as the recipes `plus` have them. Where a catalogue is so big that the two models do not fit the machine's
 memory together, they are asked one after the other; where one does not fit alone, its row says so.
-
-Catalogues of ``--graph`` and ``--lists`` are asked by an approximate index of that kind, too, which finds at least 0.99
-of the exact first ten if it can. The vectors of the items are made up in groups of a hundred, for something to find.
 """
 
 import argparse
@@ -19,29 +16,24 @@ from benchmarks.machine import available_memory
 from benchmarks.pairs import Spread, add_rounds, take_turns
 from benchmarks.request_worker import BLOCK, MODULE
 from benchmarks.workers import Worker, kept
-from seqdiffrec.inference.index import KINDS
 from seqdiffrec.models.device import has_bfloat16, pick_device
 from seqdiffrec.models.packed import LARGEST_BYTES
 
 CATALOGUES = (12_101, 100_000, 1_000_000, 10_000_000)
-# Catalogues that an index of either kind is built of.
-GRAPHS, LISTS = (100_000, 1_000_000), (100_000, 1_000_000, 10_000_000)
 TOP = 10
 REFERENCE = "SASRec"
-# Each system's model, its noise draws, and the kind of index that it asks.
-SYSTEMS: dict[str, tuple[str, int, str | None]] = {
-    REFERENCE: (REFERENCE, 1, None),
-    "DiffRec, 1 seed": ("DiffRec shared_history", 1, None),
-    "DiffRec, 10 seeds": ("DiffRec shared_history", 10, None),
-    "DiffRec, 10 seeds, graph": ("DiffRec shared_history", 10, "graph"),
-    "DiffRec, 10 seeds, lists": ("DiffRec shared_history", 10, "lists"),
+# Each system's model, and its noise draws.
+SYSTEMS = {
+    REFERENCE: (REFERENCE, 1),
+    "DiffRec, 1 seed": ("DiffRec shared_history", 1),
+    "DiffRec, 10 seeds": ("DiffRec shared_history", 10),
 }
-# The share of the exact lists that an index is to find, and the users by whom it is measured.
-OVERLAP, OVERLAP_USERS = 0.99, 64
 ADDITIONS = {"seen_bias": True, "filter_share": 0.5, "cosine_output": True}
 WARM_UP = 5
 # What a process needs besides its tables: torch, and the scores of ten draws.
 BESIDES = 2**30
+# Bytes of an index for each number of an item: an eighth for its codes, twice while they are laid out, and its column.
+INDEXED = 3 / 8
 SHARE_OF_MEMORY = 0.93
 
 
@@ -50,27 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rounds(parser)
     parser.add_argument("--requests", type=int, default=100, help="requests of a system for each size of catalogue")
     parser.add_argument("--catalogues", type=int, nargs="+", default=CATALOGUES, metavar="ITEMS")
-    for kind, sizes, said in (
-        ("graph", GRAPHS, "some minutes; ten million take an hour or more"),
-        ("lists", LISTS, "minutes"),
-    ):
-        parser.add_argument(
-            f"--{kind}",
-            type=int,
-            nargs="*",
-            default=sizes,
-            metavar="ITEMS",
-            help=f"catalogues to build such an index of; default {', '.join(map('{:,}'.format, sizes))}, {said}",
-        )
     parser.add_argument("--bulk", type=int, default=1024, help="users of a bulk request; fewer for big catalogues")
 
 
-def needed(num_items: int, *, hidden_size: int, rough: bool, lists: bool) -> int:
-    """Bytes that a model needs: the table in float32, copies to score by, and scores of ten draws."""
+def needed(num_items: int, *, hidden_size: int, rough: bool, index: bool = False) -> int:
+    """Bytes that a model needs: the table in float32, copies to score by, codes of an index, scores of ten draws."""
     copy = 2 if rough else 4 * (4 * num_items * hidden_size <= LARGEST_BYTES)
-    in_lists = (2 if rough else 4) * lists
-    each = hidden_size * (4 + copy + in_lists) + 10 * (2 if rough else 4) + 20
-    return num_items * each + BESIDES
+    each = hidden_size * (4 + copy + index * INDEXED) + 10 * (2 if rough else 4) + 20
+    return int(num_items * each) + BESIDES
 
 
 def bulk_users(num_items: int, most: int) -> int:
@@ -84,21 +63,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rough = has_bfloat16(pick_device("auto"))
     for num_items in options.catalogues:
         memory = available_memory()
-        kinds = [kind for kind in KINDS if num_items in getattr(options, kind)]
-        for in_lists in sorted({False, "lists" in kinds}, reverse=True):
-            need = needed(num_items, hidden_size=options.hidden_size, rough=rough, lists=in_lists)
-            if memory is None or need <= SHARE_OF_MEMORY * memory:
-                break
-            said = f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
-            rows[f"{num_items:,} items" + ", lists" * in_lists] = {"not_asked": said}
-            kinds = [kind for kind in kinds if kind != "lists"]
-        else:
+        need = needed(num_items, hidden_size=options.hidden_size, rough=rough)
+        if memory is not None and need > SHARE_OF_MEMORY * memory:
+            rows[f"{num_items:,} items"] = {
+                "not_asked": f"needs {need / 2**30:.0f} GiB, there are {memory / 2**30:.0f}"
+            }
             continue
         together = memory is None or 2 * need <= SHARE_OF_MEMORY * memory
-        models = list(dict.fromkeys(model for model, _, _ in SYSTEMS.values()))
+        models = list(dict.fromkeys(model for model, _ in SYSTEMS.values()))
         found: dict[str, dict[str, Any]] = {}
         for group in [models] if together else [[model] for model in models]:
-            found |= ask(num_items, group, kinds, options)
+            found |= ask(num_items, group, options)
         base = np.array(found[REFERENCE]["seconds"])
         for name, row in found.items():
             row["times_reference"] = round(float(np.median(np.array(row.pop("seconds")) / base)), 3)
@@ -112,11 +87,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "requests": options.requests,
     }
     settings |= {"bulk_block": BLOCK, "rounds": options.rounds}
-    settings |= {kind: list(getattr(options, kind)) for kind in KINDS}
     return {"data": "random histories", "settings": settings, "reference": REFERENCE, "rows": rows}
 
 
-def ask(num_items: int, models: list[str], kinds: list[str], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def ask(num_items: int, models: list[str], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The figures of all systems over these models, in turns."""
     with kept() as workers:
         for model in models:
@@ -125,12 +99,7 @@ def ask(num_items: int, models: list[str], kinds: list[str], options: argparse.N
             spec["settings"] = {**ADDITIONS, **more}
             workers[model] = Worker(f"{model}, {num_items:,} items", MODULE, spec, threads=torch.get_num_threads())
         systems = {
-            name: (workers[model], {"seeds": seeds, "kind": kind})
-            for name, (model, seeds, kind) in SYSTEMS.items()
-            if model in models and (kind is None or kind in kinds)
-        }
-        found = {
-            name: {} if how["kind"] is None else index(worker, how["kind"]) for name, (worker, how) in systems.items()
+            name: (workers[model], {"seeds": seeds}) for name, (model, seeds) in SYSTEMS.items() if model in models
         }
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for number in range(WARM_UP + options.requests):
@@ -151,16 +120,9 @@ def ask(num_items: int, models: list[str], kinds: list[str], options: argparse.N
                 "bulk_users": users,
                 "bulk_users_per_second": vars(Spread.of([lap.rate for lap in laps[name]])),
                 "peak_memory_mib": round(worker.told["peak"] / 2**20),
-                **found[name],
             }
             for name, (worker, _) in systems.items()
         }
-
-
-def index(worker: Worker, kind: str) -> dict[str, Any]:
-    """Have a worker build one; what it took and what it finds."""
-    told = worker.ask("index", kind=kind, users=OVERLAP_USERS, overlap=OVERLAP)
-    return {name: told[name] for name in ("build_seconds", "overlap@10", "breadth")}
 
 
 def bulk(worker: Worker, users: int, how: dict[str, Any]) -> Callable[[], int]:

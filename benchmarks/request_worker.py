@@ -11,7 +11,7 @@ from benchmarks.protocol import Channel, Pace
 from benchmarks.workload import make_model
 from seqdiffrec.allocator import keep_freed_memory
 from seqdiffrec.data import Sequences
-from seqdiffrec.inference.index import ItemIndex, build_index
+from seqdiffrec.inference.index import ItemIndex, set_breadth
 from seqdiffrec.models import SequenceModel
 from seqdiffrec.models.device import pick_device
 from seqdiffrec.models.item_table import TableModel
@@ -32,16 +32,16 @@ class Server:
 
     def __init__(self, model: SequenceModel, length: int, top: int):
         self.model, self.length, self.top = model, length, top
-        self.indexes: dict[str | None, ItemIndex | None] = {None: None}
+        self.built: ItemIndex | None = None
         device = model.item_counts.device
         self.allowed = torch.ones(model.num_items, dtype=torch.bool, device=device)
 
-    def request(self, number: int, seeds: int, users: int = 1, kind: str | None = None) -> dict[str, Any]:
-        """Seconds that the lists of so many users took; number: which histories. kind: by which index."""
+    def request(self, number: int, seeds: int, users: int = 1, *, by_index: bool = False) -> dict[str, Any]:
+        """Seconds that the lists of so many users took; number: which histories."""
         histories = self.histories(number, users)
         if users > BLOCK:  # as `recommend` does
             keep_freed_memory()
-        how = {"filter_viewed": True, "num_seeds": seeds, "nearest": self.indexes[kind]}
+        how = {"filter_viewed": True, "num_seeds": seeds, "nearest": self.built if by_index else None}
         started = time.perf_counter()
         for first in range(0, users, BLOCK):
             block = histories.select(slice(first, first + BLOCK))
@@ -49,13 +49,13 @@ class Server:
         finish()
         return {"seconds": time.perf_counter() - started}
 
-    def index(self, kind: str, users: int, overlap: float) -> dict[str, Any]:
+    def index(self, users: int, overlap: float) -> dict[str, Any]:
         """Build an index that finds this share of the exact lists of so many users, if it can."""
         started = time.perf_counter()
-        built = self.indexes[kind] = build_index(self.model, kind)
+        self.built = ItemIndex.build(self.model)
         build_seconds = round(time.perf_counter() - started, 1)
-        built.set_breadth(self.model, self.histories(0, users), overlap)
-        return {"build_seconds": build_seconds, **built.facts()}
+        set_breadth(self.built, self.model, self.histories(0, users), overlap)
+        return {"build_seconds": build_seconds, **self.built.facts()}
 
     def histories(self, number: int, users: int) -> Sequences:
         """Random ones."""

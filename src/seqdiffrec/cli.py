@@ -154,7 +154,6 @@ def train(
 @app.command()
 def index(
     run: Run,
-    kind: Annotated[str, typer.Option(help="graph, or lists: sooner built, for items in many groups.")] = "graph",
     overlap: Annotated[float, typer.Option(help="Share of the exact first ten that is to be found.")] = 0.99,
     histories: Annotated[int, typer.Option(help="Users whose histories measure that.")] = 256,
     as_json: AsJson = False,
@@ -162,7 +161,7 @@ def index(
     """Index a large catalogue, for recommend and serve with --approximate. Example: seqdiffrec index runs/mine"""
     recommender = load(run)
     with show.progress("indexing") as progress:
-        index = recommender.build_index(kind=kind, overlap=overlap, histories=histories, progress=progress)
+        index = recommender.build_index(overlap=overlap, histories=histories, progress=progress)
     found = index.facts()
     if as_json:
         print(json.dumps({"run": str(run), **found}))
@@ -172,9 +171,9 @@ def index(
             f"Ten items for one user take {found['approximate_ms']:g} ms, {found['exact_ms']:g} by the pass over all."
         )
         if found["overlap@10"] < overlap:
-            show.notice(f"The overlap is below {overlap:g}, as far as it looks: try the other --kind, or exact lists.")
+            show.notice(f"The overlap is below {overlap:g}, even with all cells looked into.")
         elif found["approximate_ms"] >= found["exact_ms"]:
-            show.notice("The index is not faster here: try the other --kind, or leave --approximate out.")
+            show.notice("The index is not faster here: leave --approximate out.")
     user = str(recommender.corpus.user_ids[0])
     show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--user", user, "--approximate"]))
 

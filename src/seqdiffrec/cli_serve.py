@@ -61,6 +61,8 @@ def serve(
     show.notice(f"{run} at {url} (the page; {url}/docs is the interface). Events are kept in {kept}. Ctrl-C stops.")
     if model.index is not None:
         show.notice(f"approximate: {overlap_in_words(model.index)}; probabilities are estimates")
+        if model.index["approximate_ms"] >= model.index["exact_ms"]:
+            show.notice("The index is not faster here: leave --approximate out.")
     show.next_step(f"open {url}, or: {_example(url, model.ids[:2], keyed=keys is not None)}")
     log_as_json()
     run_server(app, at)

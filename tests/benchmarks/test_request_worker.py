@@ -27,16 +27,14 @@ def test_items_of_a_group_are_alike_and_others_are_not(server):
     assert float(server.model.table.embedding.weight[0].detach().abs().max()) == 0
 
 
-@pytest.mark.parametrize("kind", ["graph", "lists"])
-def test_an_index_is_built_and_asked(server, kind):
+def test_an_index_is_built_and_asked(server):
     asked: list[object] = []
-    told = server.index(kind, users=20, overlap=0.5)
-    assert told["kind"] == kind
+    told = server.index(users=20, overlap=0.5)
     assert told["overlap@10"] >= 0.5 and told["histories"] == 20 and told["build_seconds"] >= 0
-    plain = server.indexes[kind]
-    server.indexes[kind] = lambda draws, count: asked.append(count) or plain(draws, count)
+    plain = server.built
+    server.built = lambda draws, count: asked.append(count) or plain(draws, count)
     assert server.request(0, seeds=2, users=3)["seconds"] > 0 and not asked
-    assert server.request(0, seeds=2, users=3, kind=kind)["seconds"] > 0 and asked
+    assert server.request(0, seeds=2, users=3, by_index=True)["seconds"] > 0 and asked
 
 
 def test_the_histories_of_a_number_are_always_the_same(server):

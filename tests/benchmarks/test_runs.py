@@ -12,6 +12,7 @@ from benchmarks import (
     epoch_speed,
     exported_speed,
     growth,
+    index_speed,
     machine,
     model_speed,
     prepare_speed,
@@ -67,9 +68,9 @@ class FakeWorker:
         elif order == "compare":
             answer |= {"overlap": 0.98765}
         elif order == "index":
-            answer |= {"build_seconds": 4.0, "overlap@10": arguments["overlap"], "breadth": 64, "histories": 64}
+            answer |= {"build_seconds": 4.0, "overlap@10": arguments["overlap"], "breadth": 64, "cells": 128}
         else:
-            is_fast = arguments.get("kind") or "exported" in self.module
+            is_fast = arguments.get("by_index") or "exported" in self.module
             each = 0.002 * arguments["seeds"] / (4 if is_fast else 1)
             answer |= {"seconds": each * arguments.get("users", 1)}
         self.told = answer
@@ -89,6 +90,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         quality,
         growth,
         request_speed,
+        index_speed,
         exported_speed,
         ranking_speed,
         draws_speed,
@@ -282,17 +284,7 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
     gib = 2**30
     monkeypatch.setattr(request_speed, "available_memory", lambda: 18 * gib)
     monkeypatch.setattr(request_speed, "has_bfloat16", lambda device: True)
-    record = request_speed.run(options("requests", "--requests", "3", "--bulk", "16", "--graph", "100000"))
-    rows = record["rows"]
-    assert [name for name in rows if name.endswith("graph")] == ["100,000 items, DiffRec, 10 seeds, graph"]
-    assert [name for name in rows if name.endswith("s, lists")] == [
-        *(f"{size} items, DiffRec, 10 seeds, lists" for size in ("100,000", "1,000,000")),
-        "10,000,000 items, lists",
-    ]
-    assert rows["10,000,000 items, lists"] == {"not_asked": "needs 20 GiB, there are 18"}
-    near = rows["100,000 items, DiffRec, 10 seeds, graph"]
-    assert (near["p50_ms"], near["build_seconds"], near["overlap@10"], near["breadth"]) == (5, 4.0, 0.99, 64)
-    assert "breadth" not in rows["100,000 items, DiffRec, 10 seeds"]
+    rows = request_speed.run(options("requests", "--requests", "3", "--bulk", "16"))["rows"]
     small, big = rows["12,101 items, DiffRec, 10 seeds"], rows["10,000,000 items, DiffRec, 10 seeds"]
     assert small["p50_ms"] == small["p99_ms"] == 20 and small["times_reference"] == 10
     assert (small["turns"], small["bulk_users"]) == ("taken", 16)
@@ -305,10 +297,19 @@ def test_requests_side_by_side_or_one_after_the_other(monkeypatch: pytest.Monkey
     assert [spec["settings"]["cosine_output"] for spec in specs] == [True, True]
     monkeypatch.setattr(request_speed, "available_memory", lambda: 8 * gib)
     record = request_speed.run(options("requests", "--catalogues", "10000000"))
-    assert record["rows"] == {
-        "10,000,000 items, lists": {"not_asked": "needs 20 GiB, there are 8"},
-        "10,000,000 items": {"not_asked": "needs 16 GiB, there are 8"},
-    }
+    assert record["rows"] == {"10,000,000 items": {"not_asked": "needs 16 GiB, there are 8"}}
+
+
+def test_requests_with_and_without_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_speed, "available_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(index_speed, "has_bfloat16", lambda device: True)
+    rows = index_speed.run(options("index", "--requests", "3"))["rows"]
+    exact, near = rows["1,000,000 items, exact"], rows["1,000,000 items, index"]
+    assert (exact["p50_ms"], exact["times_reference"], near["p50_ms"], near["times_reference"]) == (20, 1, 5, 0.25)
+    assert (near["build_seconds"], near["overlap@10"], near["breadth"], near["cells"]) == (4.0, 0.99, 64, 128)
+    assert "breadth" not in exact
+    assert rows["10,000,000 items"] == {"not_asked": "needs 17 GiB, there are 8"}
+    assert all(worker.ended for worker in FakeWorker.made)
 
 
 def test_numbers_of_draws_take_turns_on_one_model() -> None:

@@ -1,6 +1,7 @@
-"""Both kinds of index against brute force, and what a saved one must hold."""
+"""The index against brute force and against faiss on its own, and what a saved one must hold."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,8 +10,16 @@ from torch.nn import functional as F
 
 import seqdiffrec as sdr
 from seqdiffrec.data.corpus import Sequences
-from seqdiffrec.inference.index import KINDS, base, best_columns, build_index, overlap, saved_index
-from seqdiffrec.inference.index.lists import ListIndex
+from seqdiffrec.inference.index import (
+    ItemIndex,
+    best_columns,
+    catalogue_of,
+    measures,
+    overlap,
+    set_breadth,
+    time_requests,
+)
+from seqdiffrec.inference.index.cells import in_cells
 from seqdiffrec.models import Popularity, SASRec, SASRecConfig, nearest
 from seqdiffrec.models.catalogue import Catalogue
 from seqdiffrec.models.settings import SettingError
@@ -36,15 +45,11 @@ def histories() -> Sequences:
     return Sequences(items, starts, starts + 5)
 
 
-each_kind = pytest.mark.parametrize("kind", list(KINDS))
-
-
-@each_kind
 @pytest.mark.parametrize("settings", [{}, {"tied_output": False}, {"cosine_output": True}], ids=str)
-def test_it_finds_what_scores_highest(settings, kind):
+def test_it_finds_what_scores_highest(settings):
     of = model(**settings)
-    index = build_index(of, kind)
-    index.breadth = {"graph": 256, "lists": 100}[kind]
+    index = ItemIndex.build(of)
+    index.breadth = index.num_cells
     draws = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         weight, bias = of.table.embedding.weight[1:], 0
@@ -52,9 +57,9 @@ def test_it_finds_what_scores_highest(settings, kind):
             weight, bias = of.table.output.weight[1:], of.table.output.bias[1:]
         scores = draws @ (F.normalize(weight, dim=1) if settings.get("cosine_output") else weight).T + bias
     wanted = scores.topk(10).indices + 1
-    assert overlap(wanted[0], index(draws[:1], 20)) > 0.95
-    found = index(draws, 20)
-    assert found.shape == (10, 40)
+    assert overlap(wanted[0], index(draws[:1], 100)) > 0.95
+    found = index(draws, 100)
+    assert found.shape == (10, 400)  # of each draw two for each that is wanted
     assert overlap(torch.cat([*wanted], dim=1), found) > 0.95
 
 
@@ -62,65 +67,53 @@ def test_overlap_by_hand():
     assert overlap(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[2, 9], [4, 3]])) == 0.75
 
 
-@each_kind
-def test_the_breadth_is_as_small_as_the_wanted_overlap_allows(histories, kind):
+def test_the_breadth_is_as_small_as_the_wanted_overlap_allows(histories):
     of = model()
-    index = build_index(of, kind)
+    index = ItemIndex.build(of)
     told: list[tuple[int, int]] = []
-    reached = index.set_breadth(of, histories, 0.99, lambda done, total: told.append((done, total)))
+    reached = set_breadth(index, of, histories, 0.99, lambda done, total: told.append((done, total)))
     assert told[-1] == (40, 40) and index.histories == 40
     exact = best_columns(of, histories, None)
     assert reached == index.overlap == overlap(exact, best_columns(of, histories, index)) >= 0.99
-    if index.breadth > index.least_breadth:
+    if index.breadth > 1:
         index.breadth //= 2
         assert overlap(exact, best_columns(of, histories, index)) < 0.99
 
 
-@each_kind
-def test_an_overlap_out_of_reach_is_told(histories, kind):
+def test_an_overlap_out_of_reach_is_told(histories):
     of = model()
-    index = build_index(of, kind)
-    assert index.set_breadth(of, histories, 1.1) == index.overlap <= 1
-    assert index.most_breadth <= index.breadth < 2 * index.most_breadth
+    index = ItemIndex.build(of)
+    assert set_breadth(index, of, histories, 1.1) == index.overlap <= 1
+    assert index.num_cells <= index.breadth < 2 * index.num_cells
 
 
-@each_kind
-def test_a_saved_index_finds_the_same(histories, kind):
+def test_a_saved_index_finds_the_same(histories):
     of = model(tied_output=False)
-    index = build_index(of, kind)
-    index.set_breadth(of, histories, 0.9)
-    again = saved_index(of, index.tensors(), index.facts())
-    assert again.facts() == index.facts() and again.facts()["kind"] == kind
+    index = ItemIndex.build(of)
+    set_breadth(index, of, histories, 0.9)
+    again = ItemIndex.restore(of, index.tensors(), index.facts())
+    assert again.facts() == index.facts()
     assert torch.equal(best_columns(of, histories, again), best_columns(of, histories, index))
 
 
 def test_requests_are_timed_with_and_without_it(histories, monkeypatch):
     """By a clock that moves on when a list is asked for: 4 ms exact, 1 ms by the index."""
     of, now = model(), [0.0]
-    index = build_index(of, "lists")
+    index = ItemIndex.build(of)
 
     def asked(model, histories, nearest):
         assert len(histories) == 1
         now[0] += 0.004 if nearest is None else 0.001
 
-    monkeypatch.setattr(base, "best_columns", asked)
-    monkeypatch.setattr(base.time, "perf_counter", lambda: now[0])
-    index.time_requests(of, histories)
+    monkeypatch.setattr(measures, "best_columns", asked)
+    monkeypatch.setattr(measures.time, "perf_counter", lambda: now[0])
+    time_requests(index, of, histories)
     assert (index.facts()["exact_ms"], index.facts()["approximate_ms"]) == (4, 1)
 
 
-def test_an_index_saved_before_there_were_kinds_is_a_graph(histories):
-    of = model()
-    index = build_index(of, "graph")
-    index.set_breadth(of, histories, 0.9)
-    facts = {name: index.facts()[name] for name in ("breadth", "overlap@10", "histories")}
-    assert saved_index(of, index.tensors(), facts).facts() == index.facts()
-
-
-@each_kind
-def test_batch_mates_change_no_candidates(kind):
+def test_batch_mates_change_no_candidates():
     """Else the overlap measured on many users at once would not be that of single requests."""
-    index = build_index(model(), kind)
+    index = ItemIndex.build(model())
     draws = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(2))
     together = index(draws, 15)
     for row in range(7):
@@ -128,8 +121,7 @@ def test_batch_mates_change_no_candidates(kind):
         assert torch.equal(alone[0].sort().values, together[row].sort().values)
 
 
-@each_kind
-def test_a_list_does_not_depend_on_its_batch_mates(monkeypatch, kind):
+def test_a_list_does_not_depend_on_its_batch_mates(monkeypatch):
     """However many items they have seen, and also beside one that is left fewer items than wanted (the last)."""
     monkeypatch.setattr(nearest, "CANDIDATES_MORE", 0)
     rng, of = np.random.default_rng(3), model()
@@ -138,8 +130,8 @@ def test_a_list_does_not_depend_on_its_batch_mates(monkeypatch, kind):
     seen += [torch.nonzero(allowed)[left:, 0].numpy() + 1 for left in (20, 6)]
     ends = np.cumsum([len(one) for one in seen])
     histories = Sequences(np.concatenate(seen).astype(np.int32), np.r_[0, ends[:-1]], ends)
-    index = build_index(of, kind)
-    index.breadth = {"graph": 1, "lists": 4}[kind]  # so little that who asks for more candidates gets a better list
+    index = ItemIndex.build(of)
+    index.breadth = 2  # so little that who asks for more candidates gets a better list
 
     def asked(rows: slice) -> list[list[tuple[int, float]]]:
         top = of.top_of_histories(histories.select(rows), 10, allowed, filter_viewed=True, nearest=index)
@@ -154,18 +146,15 @@ def test_a_list_does_not_depend_on_its_batch_mates(monkeypatch, kind):
     assert [len(one) for one in together] == [10] * (len(seen) - 1) + [6]
 
 
-def test_lists_are_told_apart_by_their_cells():
-    """Items in groups of like direction: each cell holds items of one group alone, and all of its neighbours."""
-    groups = torch.nn.functional.normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(3)), dim=1)
+def test_items_of_like_direction_share_a_cell():
+    """Items in groups of like direction: each cell holds items of one group alone."""
+    groups = F.normalize(torch.randn(8, 16, generator=torch.Generator().manual_seed(3)), dim=1)
     weight = torch.cat([torch.zeros(1, 16), groups.repeat_interleave(50, 0)])
     weight[1:] += 0.01 * torch.randn(400, 16, generator=torch.Generator().manual_seed(4))
-    index = ListIndex.build(Catalogue(weight, None, rough=False))
-    assert sorted(index.order.tolist()) == list(range(400))
-    for begin, end in zip(index.offsets[:-1].tolist(), index.offsets[1:].tolist(), strict=True):
-        assert len((index.order[begin:end] // 50).unique()) <= 1
-    index.breadth = len(index.offsets) - 1
-    query = groups[5][None, None]
-    assert set((index(query, 50)[0] - 1).tolist()) == set(range(250, 300))
+    order, offsets = in_cells(Catalogue(weight, None, rough=False))
+    assert sorted(order.tolist()) == list(range(400))
+    for begin, end in pairwise(offsets.tolist()):
+        assert len((order[begin:end] // 50).unique()) == 1
 
 
 def test_items_that_are_all_alike_leave_no_empty_cells():
@@ -174,22 +163,53 @@ def test_items_that_are_all_alike_leave_no_empty_cells():
     with torch.no_grad():
         of.table.output.weight[500:] = of.table.output.weight[500]
         of.table.output.bias.fill_(-9)
-    index = build_index(of, "lists")
-    assert int(index.offsets.diff().min()) > 0
-    h = torch.zeros(1, 1, 16)
-    assert bool((index(h, 10) > 0).all())
-    same = saved_index(of, {**index.tensors(), "offsets": index.offsets.repeat_interleave(2)}, index.facts())
-    assert torch.equal(same.offsets, index.offsets)
+    assert int(in_cells(catalogue_of(of))[1].diff().min()) > 0
+    assert bool((ItemIndex.build(of)(torch.ones(1, 1, 16), 10)[:, 0] > 0).all())
 
 
-@each_kind
-def test_long_lists_and_long_histories_are_found_as_well(kind):
+@pytest.mark.parametrize("items", [1, 2, 14, 40])
+def test_lists_of_a_tiny_catalogue_are_whole(items):
+    """faiss never names an item whose score is the least that the codes can have; the list is made up all the same."""
+    torch.manual_seed(0)
+    of = SASRec(SASRecConfig(max_length=8, hidden_size=12, num_layers=1, embedding_std=0.5), items).eval()
+    index = ItemIndex.build(of)
+    index.breadth = index.num_cells
+    history = Sequences(np.ones(1, np.int32), np.array([0]), np.array([1]))
+    how = {"allowed": torch.ones(items, dtype=torch.bool), "filter_viewed": False}
+    exact, found = (of.top_of_histories(history, items, **how, nearest=nearest) for nearest in (None, index))
+    assert torch.equal(exact.columns, found.columns)
+    assert torch.allclose(exact.probabilities, found.probabilities, rtol=1e-4)
+
+
+def test_codes_stand_for_the_items():
+    """The score of a code is that of the item but for what sixteen values for four numbers leave out."""
+    of = model(tied_output=False)
+    index, catalogue = ItemIndex.build(of), catalogue_of(of)
+    order, offsets, means, codebooks, codes = index.tensors().values()
+    each = torch.stack([codes & 15, codes >> 4], dim=2).flatten(1).long()  # the lower half of a byte comes first
+    parts = codebooks[torch.arange(each.shape[1]), each].flatten(1)
+    cell = torch.repeat_interleave(torch.arange(len(means)), offsets.diff())
+    given = torch.cat([catalogue.weight[1:], catalogue.bias[1:, None]], dim=1).detach()[order.long()]
+    rebuilt = (means[cell] + parts)[:, :17]
+    assert float((given - rebuilt).square().sum() / given.square().sum()) < 0.3
+    # faiss ranks by these, of which its look-up keeps eight bits.
+    draws = torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(7))
+    scores = torch.cat([draws[0], torch.ones(4, 1)], dim=1) @ rebuilt.T
+    index.breadth = index.num_cells
+    wanted = order[scores.topk(10).indices] + 1
+    assert overlap(wanted, index(draws, 10)) == 1
+
+
+def test_long_lists_and_long_histories_are_found_as_well():
     """The breadth is found for lists of ten after short histories; more candidates take more of it."""
     generator = torch.Generator().manual_seed(6)
     groups = torch.randn(200, 16, generator=generator).repeat_interleave(20, 0)
     weight = torch.cat([torch.zeros(1, 16), groups + 0.5 * torch.randn(4000, 16, generator=generator)])
-    catalogue = Catalogue(weight, None, rough=False)
-    index = KINDS[kind].build(catalogue)
+    of = SASRec(SASRecConfig(max_length=8, hidden_size=16, num_layers=1, tied_output=True), 4000).eval()
+    with torch.no_grad():
+        of.table.embedding.weight.copy_(weight)
+    index = ItemIndex.build(of)
+    index.breadth = 8
     draws = torch.randn(1, 30, 16, generator=generator)
     scores = draws[0] @ weight[1:].T
     shares = {}
@@ -200,95 +220,54 @@ def test_long_lists_and_long_histories_are_found_as_well(kind):
 
 
 def test_fewer_items_in_the_cells_than_wanted_are_filled_up_with_zeros():
-    index = build_index(model(), "lists")
-    index.breadth = 1
-    found = index(torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(5)), 1000)
-    assert found.shape == (3, 2000)
+    index = ItemIndex.build(model())
+    found = index(torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(5)), 100)
+    assert found.shape == (3, 400)
     assert bool((found == 0).any()) and bool((found[:, 0] > 0).all())
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda t: t["order"].__setitem__(3, ITEMS),
-        lambda t: t["order"].__setitem__(3, int(t["order"][4])),
-        lambda t: t.__setitem__("order", t["order"][:-1]),
-        lambda t: t["offsets"].__setitem__(0, 1),
-        lambda t: t["offsets"].__setitem__(-1, ITEMS + 1),
-        lambda t: t["offsets"].__setitem__(1, ITEMS),
-        lambda t: t.__setitem__("offsets", t["offsets"][:1]),
-        lambda t: t.__setitem__("offsets", t["offsets"].float()),
-        lambda t: t.pop("offsets"),
-    ],
-    ids=["beyond", "twice", "short", "late", "too-long", "backwards", "none", "no-numbers", "missing"],
-)
-def test_lists_that_do_not_hold_all_items_are_refused(broken):
+BREAKS = {
+    "beyond": lambda t: t["order"].__setitem__(3, ITEMS),
+    "twice": lambda t: t["order"].__setitem__(3, int(t["order"][4])),
+    "short": lambda t: t.__setitem__("order", t["order"][:-1]),
+    "late": lambda t: t["offsets"].__setitem__(0, 1),
+    "too-long": lambda t: t["offsets"].__setitem__(-1, ITEMS + 1),
+    "backwards": lambda t: t["offsets"].__setitem__(1, ITEMS),
+    "an-empty-cell": lambda t: t["offsets"].__setitem__(1, 0),
+    "no-cells": lambda t: t.update(offsets=t["offsets"][:1], means=t["means"][:0]),
+    "no-numbers": lambda t: t.__setitem__("offsets", t["offsets"].float()),
+    "missing": lambda t: t.pop("offsets"),
+    "more": lambda t: t.__setitem__("levels", t["offsets"]),
+    "another-size": lambda t: t.__setitem__("means", t["means"][:, :8].contiguous()),
+    "not-a-mean": lambda t: t["means"].fill_(float("nan")),
+    "few-codes": lambda t: t.__setitem__("codes", t["codes"][:-1]),
+    "short-codes": lambda t: t.__setitem__("codes", t["codes"][:, :1].contiguous()),
+    "other-codes": lambda t: t.__setitem__("codes", t["codes"].short()),
+    "few-books": lambda t: t.__setitem__("codebooks", t["codebooks"][:-1]),
+}
+
+
+@pytest.mark.parametrize("broken", list(BREAKS.values()), ids=list(BREAKS))
+def test_what_faiss_could_not_look_up_is_refused(broken):
     of = model()
-    tensors = build_index(of, "lists").tensors()
+    index = ItemIndex.build(of)
+    tensors = {name: tensor.clone() for name, tensor in index.tensors().items()}
+    ItemIndex.restore(of, dict(tensors), index.facts())
     broken(tensors)
     with pytest.raises(RunError, match="not one of its items"):
-        saved_index(of, tensors, {"kind": "lists", "breadth": 8, "overlap@10": 1.0, "histories": 1})
-
-
-@each_kind
-def test_what_is_of_another_kind_is_refused(kind):
-    of = model()
-    tensors = build_index(of, "lists" if kind == "graph" else "graph").tensors()
-    with pytest.raises(RunError, match="not one of its items"):
-        saved_index(of, tensors, {"kind": kind, "breadth": 64, "overlap@10": 1.0, "histories": 1})
-
-
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(SettingError, match="lists"):
-        build_index(model(), "list")
-    with pytest.raises(RunError, match="not one of its items"):
-        saved_index(model(), {}, {"kind": "tree", "breadth": 8, "overlap@10": 1.0, "histories": 1})
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda t: t["neighbors"].__setitem__(3, ITEMS),
-        lambda t: t["neighbors"].__setitem__(3, -2),
-        lambda t: t["levels"].__setitem__(3, 0),
-        lambda t: t["levels"].__setitem__(3, 100),
-        lambda t: t.__setitem__("levels", t["levels"][:-1]),
-        lambda t: t.__setitem__("neighbors", t["neighbors"].long()),
-        lambda t: t["entry_point"].fill_(ITEMS),
-        lambda t: t["entry_point"].fill_(int(t["levels"].argmin())),
-    ],
-    ids=["beyond", "below", "no-level", "too-high", "short", "wide", "entry", "entry-too-low"],
-)
-def test_a_graph_that_a_walk_could_leave_is_refused(broken):
-    of = model()
-    tensors = build_index(of, "graph").tensors()
-    broken(tensors)
-    facts = {"breadth": 64, "overlap@10": 1.0, "histories": 1}
-    with pytest.raises(RunError, match="not one of its items"):
-        saved_index(of, tensors, facts)
-
-
-def test_neighbours_on_an_upper_floor_are_on_that_floor():
-    of = model()
-    tensors = build_index(of, "graph").tensors()
-    levels = tensors["levels"]
-    high, low = int((levels > 1).nonzero()[0]), int((levels == 1).nonzero()[0])
-    begin = 32 * high + 16 * int((levels[:high] - 1).sum())
-    tensors["neighbors"][begin + 32] = low
-    with pytest.raises(RunError, match="not one of its items"):
-        saved_index(of, tensors, {"breadth": 64, "overlap@10": 1.0, "histories": 1})
+        ItemIndex.restore(of, tensors, index.facts())
 
 
 def test_models_without_item_vectors_are_refused():
     popularity = Popularity(Popularity.config_class(), ITEMS)
     with pytest.raises(SettingError, match="popularity has no item vectors"):
-        build_index(popularity, "lists")
+        ItemIndex.build(popularity)
 
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(SettingError, match=r"seqdiffrec\[ann\]', or take --kind lists"):
-        build_index(model(), "graph")
+    with pytest.raises(SettingError, match=r"pip install 'seqdiffrec\[ann\]'"):
+        ItemIndex.build(model())
 
 
 class TestRecommender:
@@ -298,12 +277,11 @@ class TestRecommender:
     def fitted(self, tmp_path, data) -> sdr.SASRec:
         return sdr.SASRec(hidden_size=8, num_layers=1, max_length=6, epochs=1).fit(data, out=tmp_path / "run")
 
-    @each_kind
-    def test_lists_say_that_they_are_approximate(self, fitted, tmp_path, kind):
+    def test_lists_say_that_they_are_approximate(self, fitted, tmp_path):
         users = fitted.corpus.user_ids.to_list()
         with pytest.raises(SettingError, match=f"seqdiffrec index {tmp_path / 'run'}"):
             fitted.recommend(users, 3, approximate=True)
-        index = fitted.build_index(kind=kind, histories=4)
+        index = fitted.build_index(histories=4)
         assert index.facts()["overlap@10"] == 1
         exact, found = fitted.recommend(users, 3), fitted.recommend(users, 3, approximate=True)
         assert found["approximate"].all() and "approximate" not in exact.columns

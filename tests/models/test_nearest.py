@@ -95,7 +95,8 @@ def test_where_candidates_do_not_suffice_all_items_are_looked_at():
     assert top.columns[:, :3].sort().values.tolist() == [allowed.tolist()] * ROWS
 
 
-def test_only_targets_whose_candidates_do_not_suffice_get_the_exact_list():
+def test_only_targets_whose_candidates_do_not_suffice_get_the_exact_list(monkeypatch):
+    monkeypatch.setattr(nearest, "FEW_LEFT", 0)
     of, h = make()
     named = torch.arange(401, 521).repeat(ROWS, 1)
     named[3, 7:] = named[1, 9:] = 0
@@ -130,3 +131,48 @@ def test_an_index_that_names_nothing():
     viewed = Barred(NOTHING.everywhere, torch.arange(ROWS), torch.arange(ROWS))
     top = top_near(of, h, None, 10, viewed, lambda draws, count: torch.zeros(ROWS, 4, dtype=torch.int64))
     assert torch.equal(top.columns, of.top(h, None, 10, viewed).columns)
+
+
+def asked_for(find, numbers: list[int]):
+    def noted(draws: torch.Tensor, count: int) -> torch.Tensor:
+        numbers.append(count)
+        return find(draws, count)
+
+    return noted
+
+
+@pytest.mark.parametrize("left", [0, 1, 7, 10, 60])
+def test_where_few_items_are_left_all_of_them_are_scored(monkeypatch, left):
+    """By no index, and without the pass over all items."""
+    monkeypatch.setattr(nearest, "FEW_LEFT", 60)
+    of, h = make()
+    allowed = torch.zeros(ITEMS, dtype=torch.bool)
+    allowed[torch.randperm(ITEMS, generator=torch.Generator().manual_seed(1))[:left]] = True
+    barred = Barred.all_but(allowed, torch.tensor([0, 0]), torch.tensor([3, 800]))
+    exact, numbers = of.top(h, added(), 10, barred), list[int]()
+    monkeypatch.setattr(Catalogue, "top", None)
+    top = top_near(of, h, added(), 10, barred, asked_for(brute(of), numbers))
+    assert not numbers
+    listed = exact.probabilities != BARRED
+    assert torch.equal(top.probabilities != BARRED, listed)
+    assert torch.equal(top.columns[listed], exact.columns[listed])
+    torch.testing.assert_close(top.probabilities[listed], exact.probabilities[listed], rtol=1e-4, atol=0)
+
+
+def test_what_is_barred_for_all_is_made_up_for(monkeypatch):
+    """The best ninety of each draw are left out, or all but a tenth: the list is as good as without."""
+    monkeypatch.setattr(nearest, "FEW_LEFT", 0)
+    monkeypatch.setattr(nearest, "CANDIDATES_MORE", 0)
+    monkeypatch.setattr(nearest, "BARRED_AT_MOST", 300)
+    of, h = make()
+    best = brute(of)(h[:, :1], 90)[0]
+    first, tenth = torch.ones(ITEMS, dtype=torch.bool), torch.arange(ITEMS) % 10 == 0
+    first[best[best > 0] - 1] = False
+    # Forty for a list of ten, and those that are left out, or ten times as many.
+    for allowed, wanted in ((first, 40 + int((~first).sum())), (tenth, 400)):
+        barred, numbers = Barred.all_but(allowed, *(torch.empty(0, dtype=torch.int64),) * 2), list[int]()
+        exact = of.top(h, None, 10, barred)
+        with monkeypatch.context() as patch:
+            patch.setattr(Catalogue, "top", None)
+            top = top_near(of, h, None, 10, barred, asked_for(brute(of), numbers))
+        assert torch.equal(top.columns, exact.columns) and numbers == [wanted]

@@ -1,13 +1,15 @@
 """Lists that are looked up in the run's index."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import seqdiffrec as sdr
-from seqdiffrec.models.settings import SettingError
 from seqdiffrec.serving import create_app
 from seqdiffrec.serving.answering import How
-from seqdiffrec.serving.model_process import ModelProcess, weights_hash
+from seqdiffrec.serving.model_process import ModelProcess, ModelUnavailable, weights_hash
 from seqdiffrec.training import RunError
 from tests.cli.conftest import call
 from tests.serving.conftest import ask, fitted, process as serve_process, serving
@@ -29,7 +31,7 @@ class OnlyThree:
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory):
     run = fitted(tmp_path_factory.mktemp("indexed") / "run", seed=5)
-    sdr.load(run).build_index(kind="lists")
+    sdr.load(run).build_index()
     return run
 
 
@@ -45,7 +47,8 @@ def test_the_index_is_asked_for_lists_and_the_picks_stay_exact(indexed, tmp_path
     picks = model.picks(histories=[HISTORY], k=4)
     with serving(indexed, store=tmp_path / "events.sqlite", threads=threads, approximate=True) as client:
         found = ask(client, history=HISTORY, k=4, picks=True)
-    assert found.json()["approximate"] is True
+        popular = ask(client, history=[], k=4)
+    assert found.json()["approximate"] is True and popular.json()["approximate"] is False
     assert [item for item, _ in listed(found)] == expected["item_id"].to_list()
     assert [score for _, score in listed(found)] == pytest.approx(expected["score"].to_list(), rel=1e-5)
     assert [one["item_id"] for draw in found.json()["picks"] for one in draw] == picks["item_id"].to_list()
@@ -61,7 +64,7 @@ def test_without_it_all_items_are_looked_at(indexed, tmp_path) -> None:
 
 
 def test_nothing_but_what_the_index_names_is_listed(indexed, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("seqdiffrec.inference.answers.saved_index", lambda *saved: OnlyThree())
+    monkeypatch.setattr("seqdiffrec.inference.answers.ItemIndex.restore", lambda *saved: OnlyThree())
     first = set(sdr.load(indexed).vocabulary["item_id"].head(3))
     with serving(indexed, store=tmp_path / "events.sqlite", approximate=True) as client:
         found = ask(client, history=HISTORY, k=3, filter_viewed=False)
@@ -72,7 +75,7 @@ def test_nothing_but_what_the_index_names_is_listed(indexed, tmp_path, monkeypat
 
 @pytest.mark.parametrize("threads", [None, 1])
 def test_a_run_without_an_index_is_refused(indexed, trained, tmp_path, threads) -> None:
-    with pytest.raises((RunError, SettingError), match=r"no index yet.*seqdiffrec index"):
+    with pytest.raises(RunError, match=r"no index yet.*seqdiffrec index"):
         create_app(trained, store=tmp_path / "events.sqlite", threads=threads, approximate=True)
     link = tmp_path / "current"
     link.symlink_to(indexed)
@@ -84,15 +87,25 @@ def test_a_run_without_an_index_is_refused(indexed, trained, tmp_path, threads) 
         assert ask(client, history=HISTORY).json() == before
 
 
-def test_a_process_started_again_has_the_index_too(indexed) -> None:
+def test_a_process_has_the_index_if_it_is_asked_to_load_it(indexed, trained, tmp_path) -> None:
+    run = Path(shutil.copytree(indexed, tmp_path / "run"))
     process, history = ModelProcess(1), [np.array([2, 6, 12], np.int32)]
-    number, _ = process.load(indexed, weights_hash(sdr.load(indexed)), with_index=True)
-    before = process.find(number, history, How(4, approximate=True))
-    started = process._process.popen
-    started.kill()
-    started.wait()
-    assert process.find(number, history, How(4, approximate=True)) == before
+    digest = weights_hash(sdr.load(run))
+    number, facts = process.load(run, digest, with_index=True)
+    assert facts == sdr.load(run).index.facts() and process.load(run, digest)[1] is None
+    before = process.find(number, history, How(4))
+    kill(process)
+    assert process.find(number, history, How(4)) == before
+    next(run.glob("index-*")).unlink()
+    kill(process)
+    with pytest.raises(ModelUnavailable, match="or not its index"):
+        process.find(number, history, How(4))
     process.close()
+
+
+def kill(process: ModelProcess) -> None:
+    process._process.popen.kill()
+    process._process.popen.wait()
 
 
 def test_the_command_says_what_the_index_finds(indexed, tmp_path) -> None:

@@ -41,14 +41,14 @@ def same(found, expected) -> None:
 
 
 def test_a_process_says_what_the_model_says_and_is_started_again_after_a_kill(trained) -> None:
-    process, recommender = ModelProcess(1), sdr.load(trained)
+    process, model = ModelProcess(1), sdr.load(trained).model
     number, _ = process.load(trained, hash_of(trained))
     for how in HOWS:
-        same(process.find(number, HISTORIES, how), find(recommender, HISTORIES, how))
+        same(process.find(number, HISTORIES, how), find(model, HISTORIES, how))
     first = process._process.popen
     first.kill()
     first.wait()
-    same(process.find(number, HISTORIES, How(1)), find(recommender, HISTORIES, How(1)))
+    same(process.find(number, HISTORIES, How(1)), find(model, HISTORIES, How(1)))
     second = process._process.popen
     assert second.pid != first.pid and second.poll() is None
     del process
@@ -65,9 +65,9 @@ def test_models_are_loaded_beside_each_other_and_forgotten(trained, retrained, t
         process.load(folder, hash_of(trained))
     new, _ = process.load(folder, hash_of(retrained))
     for number, run in ((old, trained), (new, retrained)):
-        same(process.find(number, HISTORIES, How(3)), find(sdr.load(run), HISTORIES, How(3)))
+        same(process.find(number, HISTORIES, How(3)), find(sdr.load(run).model, HISTORIES, How(3)))
     process._process.popen.kill()  # the one of the old model's weights cannot be had again
-    same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained), HISTORIES, How(3)))
+    same(process.find(new, HISTORIES, How(3)), find(sdr.load(retrained).model, HISTORIES, How(3)))
     with pytest.raises(ModelUnavailable, match="no longer has"):
         process.find(old, HISTORIES, How(3))
     process.forget(new)
@@ -91,7 +91,7 @@ def test_a_fault_of_the_code_there_is_no_error_of_a_run(trained) -> None:
     number, _ = process.load(trained, hash_of(trained))
     with pytest.raises(RuntimeError, match="IndexError"):
         process.find(number, HISTORIES, How(2, only=(99,)))
-    same(process.find(number, HISTORIES, How(2)), find(sdr.load(trained), HISTORIES, How(2)))
+    same(process.find(number, HISTORIES, How(2)), find(sdr.load(trained).model, HISTORIES, How(2)))
 
 
 def test_a_service_without_its_model_says_503(trained, retrained, tmp_path) -> None:

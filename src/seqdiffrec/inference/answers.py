@@ -14,7 +14,7 @@ from seqdiffrec.data.frames import FrameKind, as_kind, ids_of, kind_of
 from seqdiffrec.inference.asked import Asked, of_histories, of_users
 from seqdiffrec.inference.checks import assert_fitted, check_k, check_seeds, fitted_temperature
 from seqdiffrec.inference.ids import columns_of, in_categories
-from seqdiffrec.inference.index import ItemIndex, Progress, build_index, catalogue_of, saved_index
+from seqdiffrec.inference.index import ItemIndex, Progress, set_breadth, time_requests
 from seqdiffrec.inference.ranking import (
     as_frame,
     score_items,
@@ -227,27 +227,23 @@ class Answers:
         return self._given(similar_items(self.model, ids_of(items), k, allowed, self.vocabulary), items)
 
     def build_index(
-        self, *, kind: str = "graph", overlap: float = 0.99, histories: int = 256, progress: Progress | None = None
+        self, *, overlap: float = 0.99, histories: int = 256, progress: Progress | None = None
     ) -> ItemIndex:
-        """Build an index for ``recommend(approximate=True)``, and keep it in the run's folder if there is one.
+        """Build an index for ``recommend(approximate=True)`` and the service, kept in the run's folder if there is one.
 
-        kind: ``graph`` (needs faiss) finds most by least on models with a cosine output; ``lists`` need nothing, are
-            sooner built, and find far more where items lie in many groups that are alike (docs/adr/0018).
         overlap: share of the exact first ten that is to be found; the index looks as far as that needs. What it
         reaches, measured on so many users' ``histories``, is the index's ``overlap``; it may stay below. What a request
         then takes, and without the index, is its ``approximate_ms`` and ``exact_ms``.
-        Raises SettingError for an unknown kind, a model without item vectors, or a graph without faiss, and RunError
-        without the run's corpus.
+        Raises SettingError for a model without item vectors, or without faiss, and RunError without the run's corpus.
         """
         if not (0 < overlap <= 1 and histories >= 1):
             raise SettingError("overlap lies above 0 and up to 1, and at least one history has to measure it")
-        catalogue_of(self.model)
         users = self.corpus.sequences()
         chosen = np.random.default_rng(0).permutation(len(users))[:histories]
-        index = build_index(self.model, kind, progress)
+        index = ItemIndex.build(self.model, progress)
         asked = users.select(np.sort(chosen))
-        index.set_breadth(self.model, asked, overlap, progress)
-        index.time_requests(self.model, asked, progress)
+        set_breadth(index, self.model, asked, overlap, progress)
+        time_requests(index, self.model, asked, progress)
         if self.run is not None:
             self.run.save_index(index.tensors(), index.facts())
         self._index = index
@@ -285,7 +281,7 @@ class Answers:
             if saved is None:
                 where = "build_index()" if self.run is None else f"seqdiffrec index {self.run.path}"
                 raise SettingError(f"there is no index yet to look things up in: {where} makes one")
-            self._index = saved_index(self.model, *saved)
+            self._index = ItemIndex.restore(self.model, *saved)
         return self._index
 
     def _take(self, model: SequenceModel, corpus: Corpus | None, vocabulary: pl.DataFrame | None) -> None:

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqdiffrec.losses import Added
 from seqdiffrec.models.catalogue import CANDIDATES_EACH, CANDIDATES_MORE, SAMPLE, Catalogue, keys_of
@@ -16,6 +17,10 @@ Nearest = Callable[[Float[Tensor, "S r D"], int], Int64[Tensor, "r c"]]
 
 # Weights of candidates, and scores of the sample, held at a time: 32 MiB each.
 AT_ONCE = 2**23
+# So few items may be left to recommend that each is scored.
+FEW_LEFT = 1024
+# So many of those that are barred everywhere may be the best ones.
+BARRED_AT_MOST = 1024
 
 
 def top_near(
@@ -24,34 +29,57 @@ def top_near(
     """The k best of R targets, of the items that ``nearest`` names for any of the S draws and those in ``added``.
 
     Their scores are exact in float32, what is added to them included. The sum over the catalogue, which makes
-    probabilities of them, is theirs plus an estimate of the rest from a sample. A target for which fewer than k
-    candidates may be recommended gets its list from the whole catalogue after all. What stands beside a target in the
-    batch changes nothing about its candidates.
+    probabilities of them, is theirs plus an estimate of the rest from a sample. Where few items may be recommended at
+    all, they are the candidates; a target for which fewer than k of its candidates may be gets its list from the whole
+    catalogue after all. What stands beside a target in the batch changes nothing about its candidates.
     """
     num_draws, count, size = draws.shape
     k = min(k, len(of.weight) - 1)
-    barred_each = torch.bincount(barred.rows, minlength=count)
-    wanted = (CANDIDATES_EACH * k + CANDIDATES_MORE + barred_each).clamp(max=len(of.weight) - 1)
+    wanted, few = _wanted(of, k, barred, count), _few_left(of, barred, k)
+    if few is not None:
+        wanted = torch.full_like(wanted, len(few))
     at_once = max(1, AT_ONCE // (num_draws * max(int(wanted.max()) * size, SAMPLE)))
     found: list[Top] = []
     for start in range(0, count, at_once):
         rows = slice(start, min(start + at_once, count))
         h, barred_here = draws[:, rows], barred.on(rows)
         here = None if added is None else _of(added, torch.arange(rows.start, rows.stop, device=h.device))
-        items = _candidates(_named(nearest, h, wanted[rows], k), here, k)
+        named = _named(nearest, h, wanted[rows], k) if few is None else few.expand(h.shape[1], -1)
+        items = _candidates(named, here, k)
         scores = _scores(of, h, items, here)
         scores = scores - _log_sums(of, h, items, scores)[:, None]
         probabilities = scores.exp().mean(-1).masked_fill(items == 0, BARRED)
         _bar(probabilities, items, barred_here, len(of.weight))
         top = best(probabilities, k)
-        top = Top(top.probabilities, items.gather(1, top.columns) - 1)
+        top = Top(top.probabilities, (items.gather(1, top.columns) - 1).clamp(min=0))
         short = torch.nonzero((probabilities != BARRED).sum(1) < k).squeeze(1)
-        if len(short):
+        if few is None and len(short):
             whole = of.top(h[:, short], None if here is None else _of(here, short), k, barred_here.of(short))
             for part, exact in zip(top, whole, strict=True):
                 part[short] = exact
         found.append(top)
     return Top(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _wanted(of: Catalogue, k: int, barred: Barred, count: int) -> Int64[Tensor, " R"]:
+    """How many candidates each target needs: those that are barred may be its best ones.
+
+    Of many that are barred everywhere, as all but a category, as great a share is among the best as of all items.
+    """
+    size, everywhere = len(of.weight) - 1, len(barred.everywhere)
+    least = CANDIDATES_EACH * k + CANDIDATES_MORE
+    for_all = max(least + min(everywhere, BARRED_AT_MOST), least * size // max(1, size - everywhere))
+    return (for_all + torch.bincount(barred.rows, minlength=count)).clamp(max=size)
+
+
+def _few_left(of: Catalogue, barred: Barred, k: int) -> Int64[Tensor, " c"] | None:
+    """The items that may be recommended at all, if they are so few that no index is needed to find them; k places."""
+    if len(of.weight) - 1 - len(barred.everywhere) > FEW_LEFT or not len(barred.everywhere):
+        return None
+    allowed = torch.ones(len(of.weight), dtype=torch.bool, device=barred.everywhere.device)
+    allowed[0], allowed[barred.everywhere + 1] = False, False
+    few = torch.nonzero(allowed).squeeze(1)
+    return F.pad(few, (max(0, k - len(few)), 0))
 
 
 def _named(nearest: Nearest, h: Float[Tensor, "S r D"], wanted: Int64[Tensor, " r"], k: int) -> Int64[Tensor, "r c"]:
@@ -111,7 +139,8 @@ def _log_sums(
 def _bar(probabilities: Tensor, items: Int64[Tensor, "r C"], barred: Barred, size: int) -> None:
     """Write `BARRED` over the candidates that may not be recommended."""
     if len(barred.everywhere):
-        probabilities[torch.isin(items - 1, barred.everywhere)] = BARRED
+        at = torch.searchsorted(barred.everywhere, items - 1).clamp(max=len(barred.everywhere) - 1)
+        probabilities[barred.everywhere[at] == items - 1] = BARRED
     keys = keys_of(items, size)
     wanted = barred.rows * size + barred.columns + 1
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)

@@ -24,7 +24,7 @@ class Top(NamedTuple):
 class Barred:
     """Items that may not be recommended: for all histories, and for single ones.
 
-    everywhere: columns, each once. rows, columns: pairs of a history and a column, in the order of the histories.
+    everywhere: columns, each once, rising. rows, columns: pairs of a history and a column, in the histories' order.
     """
 
     everywhere: Int64[Tensor, " A"]

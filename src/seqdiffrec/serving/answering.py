@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from seqdiffrec.data import Sequences
 from seqdiffrec.inference import Recommender
+from seqdiffrec.inference.index import ItemIndex
 from seqdiffrec.inference.ranking import Lists, top_items, top_items_each_seed
+from seqdiffrec.models import SequenceModel
+from seqdiffrec.models.settings import SettingError
+from seqdiffrec.training import RunError
 
 NO_ITEMS = np.empty(0, np.int32)
 
@@ -23,7 +27,6 @@ class How:
     """What kind of list is wanted. Questions with the same are answered together.
 
     excluded, only: item indices in rising order; ``only`` None allows all.
-    approximate: look only at the items that the index names; the picks are exact all the same.
     """
 
     k: int
@@ -32,7 +35,6 @@ class How:
     picks: bool = False
     excluded: tuple[int, ...] = ()
     only: tuple[int, ...] | None = None
-    approximate: bool = False
 
 
 class Found(NamedTuple):
@@ -42,14 +44,26 @@ class Found(NamedTuple):
     picks: list[Row] | None
 
 
-def find(recommender: Recommender, histories: Sequence[NDArray[np.int32]], how: How) -> list[Found]:
-    """The lists after some histories, int32 (n,) each, in one pass of the model (in another one for the picks)."""
-    model, nearest = recommender.model, recommender.index if how.approximate else None
+def index_of(recommender: Recommender) -> ItemIndex:
+    """The index that was built for a run. Raises RunError where there is none, or it cannot be read."""
+    try:
+        return recommender.index
+    except SettingError as error:
+        raise RunError(str(error)) from error
+
+
+def find(
+    model: SequenceModel, histories: Sequence[NDArray[np.int32]], how: How, index: ItemIndex | None = None
+) -> list[Found]:
+    """The lists after some histories, int32 (n,) each, in one pass of the model (in another one for the picks).
+
+    index: names the items to look at, in place of all; not for the picks.
+    """
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     ends = np.cumsum(lengths)
     asked = Sequences(np.concatenate([NO_ITEMS, *histories]), ends - lengths, ends)
     of = model, asked, min(how.k, model.num_items), _allowed(how, model.num_items)
-    top = top_items(*of, filter_viewed=how.filter_viewed, num_seeds=how.seeds, nearest=nearest)
+    top = top_items(*of, filter_viewed=how.filter_viewed, num_seeds=how.seeds, nearest=index)
     best = _by_row(top, len(histories))
     if not how.picks:
         return [Found(one, None) for one in best]

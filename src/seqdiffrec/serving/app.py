@@ -39,8 +39,7 @@ def create_app(
     threads: cores of a process of its own for the model, which serves twice as many as one that shares this process;
         None lets it share.
     approximate: look only at the items that the run's index names (`Recommender.build_index`).
-    Raises RunError for a run that cannot serve, RunError or SettingError for one without an index, DataError for a
-        store that cannot be opened.
+    Raises RunError for a run that cannot serve or has no index, DataError for a store that cannot be opened.
     """
     service = Service(Path(run), store, limits or Limits(), threads, approximate=approximate)
 

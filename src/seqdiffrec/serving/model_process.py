@@ -9,6 +9,7 @@ all that it needs, would take two cores for seconds.
 import gc
 import itertools
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,13 +30,19 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from seqdiffrec.inference import Recommender, load
-from seqdiffrec.models.settings import SettingError
-from seqdiffrec.serving.answering import Found, How, find
+from seqdiffrec.inference.index import ItemIndex
+from seqdiffrec.models import SequenceModel
+from seqdiffrec.serving.answering import Found, How, find, index_of
 from seqdiffrec.training import RunError
+
+log = logging.getLogger("seqdiffrec.serving")
 
 LENGTH = 8
 LAST_SECONDS = 5.0  # for it to end by itself
-GONE = "the run's folder no longer has the model that serves; POST /v1/models/reload takes what lies there now"
+GONE = (
+    "the run's folder no longer has the model that serves, or not its index; "
+    "POST /v1/models/reload takes what lies there now"
+)
 
 
 class ModelUnavailable(RunError):
@@ -167,8 +174,10 @@ class ModelProcess:
         process = Process(self._threads)
         self._end = weakref.finalize(self, process.end)
         for number, model in list(self._models.items()):
-            with suppress(RunError):  # its folder no longer has it, which each question to it is told
+            try:
                 process.channels["loads"].ask(_to_load(number, *model))
+            except RunError as error:  # its folder no longer has it, which each question to it is told
+                log.warning("a model cannot be loaded again: %s", error)
         self._process = process
 
 
@@ -195,17 +204,17 @@ class Answering:
     """What the other process does: it loads runs, and answers by them."""
 
     def __init__(self) -> None:
-        self._models: dict[int, Recommender] = {}
+        self._models: dict[int, tuple[SequenceModel, ItemIndex | None]] = {}
 
     def load(self, asked: Any) -> dict[str, Any]:
         """Load a run where it has these weights, and its index where that is wanted."""
         loaded = load(Path(asked["run"]))
         if weights_hash(loaded) != asked["hash"]:
             raise RunError(f"{asked['run']}: its weights were replaced while it was loaded: try again")
-        index = loaded.index.facts() if asked["with_index"] else None
-        self._models[asked["model"]] = loaded
+        index = index_of(loaded) if asked["with_index"] else None
+        self._models[asked["model"]] = loaded.model, index
         gc.freeze()  # a full collection would walk over all that was imported, and a round would wait for it
-        return {"index": index}
+        return {"index": None if index is None else index.facts()}
 
     def find(self, asked: Any) -> dict[str, Any]:
         """Answer a round of questions."""
@@ -217,7 +226,8 @@ class Answering:
         only = None if how["only"] is None else tuple(how["only"])
         how = How(**how | {"excluded": tuple(how["excluded"]), "only": only})
         histories = [np.array(one, dtype=np.int32) for one in asked["histories"]]
-        return {"found": find(self._models[asked["model"]], histories, how)}
+        model, index = self._models[asked["model"]]
+        return {"found": find(model, histories, how, index)}
 
 
 def answer(pipe: BufferedIOBase, work: Any) -> None:
@@ -227,7 +237,7 @@ def answer(pipe: BufferedIOBase, work: Any) -> None:
             asked = json.loads(read(pipe))
             try:
                 told = work(asked)
-            except (RunError, SettingError) as error:
+            except RunError as error:
                 told = {"failed": str(error)}
             except Exception as error:  # told to the one who asks; the process goes on
                 told = {"fault": f"{type(error).__name__}: {error}"}

@@ -35,7 +35,7 @@ async def recommend(asked: RecommendationRequest, service: ServiceDep) -> Recomm
         model=model.identity,
         history_length=length,
         skipped=skipped,
-        approximate=model.index is not None,
+        approximate=model.index is not None and length > 0,
         recommendations=lists.best,
         picks=lists.picks,
     )

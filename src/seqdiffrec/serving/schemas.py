@@ -115,7 +115,7 @@ class Recommendations(BaseModel):
     history_length: Annotated[int, Field(description="Known items that the answer rests on; 0: the most popular.")]
     skipped: Skipped
     approximate: Annotated[
-        bool, Field(description="Whether only items that the index names were looked at; then scores are estimates.")
+        bool, Field(description="Whether the index named the items that were looked at; then scores are estimates.")
     ]
     recommendations: list[Listed]
     picks: Annotated[list[list[Listed]] | None, Field(description="One list for each noise draw, if asked for.")]

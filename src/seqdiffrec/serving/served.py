@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from seqdiffrec.inference import Recommender, load
-from seqdiffrec.serving.answering import NO_ITEMS, How, Row, find
+from seqdiffrec.serving.answering import NO_ITEMS, How, Row, find, index_of
 from seqdiffrec.serving.model_process import ModelProcess, weights_hash
 from seqdiffrec.serving.schemas import Listed, Model, Skipped, text_of
 from seqdiffrec.training import RunError
@@ -43,7 +43,7 @@ class ServedModel:
 
     process: the one that answers; None answers in this one.
     with_index: load the run's index, too, for questions that are ``approximate``.
-    Raises RunError where the run is broken, RunError or SettingError where it has no index.
+    Raises RunError where the run is broken, or has no index.
 
     Attributes:
         index: what the index is and finds, measured; None without one.
@@ -55,7 +55,8 @@ class ServedModel:
         self._process, self._number = process, 0
         self.index: dict[str, Any] | None = None
         if process is None:
-            self.index = self.recommender.index.facts() if with_index else None
+            self._index = index_of(self.recommender) if with_index else None
+            self.index = None if self._index is None else self._index.facts()
         else:
             self._number, self.index = process.load(run.resolve(), digest, with_index=with_index)
             weakref.finalize(self, process.forget, self._number)
@@ -104,7 +105,7 @@ class ServedModel:
     def answer(self, histories: Sequence[NDArray[np.int32]], how: How) -> list[Lists]:
         """The lists after some histories, all of one kind."""
         if self._process is None:
-            found = find(self.recommender, histories, how)
+            found = find(self.recommender.model, histories, how, self._index)
         else:
             found = self._process.find(self._number, histories, how)
         return [
@@ -132,8 +133,8 @@ class ServedModel:
         Raises RunError. Hashes, shapes and finite weights have been checked when the run was loaded.
         """
         size = min(10, self.num_items)
-        histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, self.num_items + 1, dtype=np.int32)[:100]]
-        how = How(k=size, filter_viewed=False, picks=True, approximate=self.index is not None)
+        histories = [NO_ITEMS, np.ones(1, np.int32), np.arange(1, min(100, self.num_items) + 1, dtype=np.int32)]
+        how = How(k=size, filter_viewed=False, picks=self.index is None)  # picks look at all items, which takes long
         for history in histories:  # one by one: requests to the model that serves get their turn in between
             lists = self.answer([history], how)[0]
             for one in [lists.best, *(lists.picks or [])]:

@@ -55,8 +55,7 @@ class Service:
 
     threads: of a process of its own for the model; None lets it answer in this one.
     approximate: look only at the items that the run's index names.
-    Raises RunError where the run is broken, RunError or SettingError where it has no index, DataError where the store
-        cannot be opened.
+    Raises RunError where the run is broken or has no index, DataError where the store cannot be opened.
     """
 
     def __init__(
@@ -99,7 +98,6 @@ class Service:
             filter_viewed=asked.filter_viewed,
             seeds=asked.seeds,
             picks=asked.picks,
-            approximate=self._approximate,
             excluded=tuple(np.unique(excluded).tolist()),
             only=None if asked.items_to_recommend is None else tuple(np.unique(only).tolist()),
         )

@@ -184,6 +184,8 @@ class RunFolder:
     def save_index(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write an index of the items, which belongs to the weights that are there now."""
         name = str(self.record["weights"]).replace("weights", "index")
+        if name == self.record.get("index"):  # the one before stays whole until run.json names the new one
+            name = name.replace("index", "index-again")
         self._replace("index", name, tensors, {"facts": json.dumps({**facts, "weights": self.weights_hash()})})
 
     def load_index(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

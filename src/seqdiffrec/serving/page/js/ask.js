@@ -109,7 +109,7 @@ function drawAnswer(answer, state) {
   const { count } = answer.skipped;
   const skipped = count ? ` ${count} ${count === 1 ? "item is" : "items are"} unknown to the model and left out.` : "";
   const start = state.user !== null && !shown.length ? `Nothing is known of user ${state.user}, so` : "With an empty history";
-  const near = answer.approximate ? "Approximate: only items that the run's index names were looked at." : "";
+  const near = answer.approximate ? "Approximate: the run's index named the items that were looked at." : "";
   note("next-note", popular ? `${start} these are the items that most people take.${skipped}` : `${near}${skipped}`.trim());
   const seeds = answer.picks ? answer.picks.map((one) => remember(one)) : null;
   drawList(list, { take, leaveOut, seeds: popular ? null : seeds });
