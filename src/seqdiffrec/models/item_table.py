@@ -235,8 +235,8 @@ class TableModel(SequenceModel):
     @torch.inference_mode()
     def similarity(self, items: Int64[Tensor, " n"]) -> Float32[Tensor, "n V"]:
         """The cosine of the items' embeddings, in [-1, 1]."""
-        unit = directions(self.table.embedding.weight)
-        return unit[items] @ unit[1:].T
+        weight = self.table.embedding.weight  # beside a large one there is no room for a table of its directions
+        return (directions(weight[items]) @ weight[1:].T).mul_(inverse_lengths(weight)[1:, 0])
 
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the item embeddings."""
