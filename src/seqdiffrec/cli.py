@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from seqdiffrec import show
-from seqdiffrec.cli_ask import ask_app, overlap_in_words
+from seqdiffrec.cli_ask import ask_app
 from seqdiffrec.cli_data import data_app
 from seqdiffrec.cli_evaluate import evaluate_app
 from seqdiffrec.cli_export import export_app
@@ -166,7 +166,7 @@ def index(
     if as_json:
         print(json.dumps({"run": str(run), **found}))
     else:
-        print(f"{run}: {recommender.model.num_items:,} items indexed; {overlap_in_words(found)}")
+        print(f"{run}: {recommender.model.num_items:,} items indexed; {show.overlap(found)}")
         print(
             f"Ten items for one user take {found['approximate_ms']:g} ms, {found['exact_ms']:g} by the pass over all."
         )

@@ -84,7 +84,7 @@ def recommend(
     else:
         show.frame(frame.drop("approximate", strict=False))
         if approximate:
-            show.notice(f"approximate: {overlap_in_words(found)}; probabilities are estimates")
+            show.notice(f"approximate: {show.overlap(found)}; probabilities are estimates")
         show.next_step(f"seqdiffrec info {run}")
 
 
@@ -125,11 +125,6 @@ def similar(
     _print(run, "similar", found if as_json else found.rename({"score": "similarity"}), as_json)
     if not as_json:
         show.next_step(shlex.join(["seqdiffrec", "recommend", str(run), "--history", *items]))
-
-
-def overlap_in_words(found: dict[str, Any]) -> str:
-    """What an index finds."""
-    return f"{found['overlap@10']:.1%} of the exact first ten are found, by {found['histories']:,} histories"
 
 
 def _tell_of_no_noise(recommender: Recommender) -> None:

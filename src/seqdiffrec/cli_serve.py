@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from seqdiffrec import show
-from seqdiffrec.cli_ask import overlap_in_words
 from seqdiffrec.cli_options import AsJson, Run
 from seqdiffrec.models.settings import SettingError
 
@@ -60,7 +59,7 @@ def serve(
     kept, model = app.state.service.store_shown, app.state.service.model
     show.notice(f"{run} at {url} (the page; {url}/docs is the interface). Events are kept in {kept}. Ctrl-C stops.")
     if model.index is not None:
-        show.notice(f"approximate: {overlap_in_words(model.index)}; probabilities are estimates")
+        show.notice(f"approximate: {show.overlap(model.index)}; probabilities are estimates")
         if model.index["approximate_ms"] >= model.index["exact_ms"]:
             show.notice("The index is not faster here: leave --approximate out.")
     show.next_step(f"open {url}, or: {_example(url, model.ids[:2], keyed=keys is not None)}")

@@ -44,6 +44,11 @@ def next_step(command: str, label: str = "Next") -> None:
     ERR.print(f"{label}: [bold]{escape(command)}[/]")
 
 
+def overlap(index: Mapping[str, Any]) -> str:
+    """What an index finds, in words, by its facts."""
+    return f"{index['overlap@10']:.1%} of the exact first ten are found, by {index['histories']:,} histories"
+
+
 def facts(values: Mapping[str, Any]) -> None:
     """Names and values, a line each."""
     width = max(map(len, values))

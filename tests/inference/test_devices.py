@@ -22,8 +22,8 @@ def test_a_loaded_model_is_on_the_device_of_its_training(data, tmp_path, monkeyp
     gpu = torch.device("meta")
     monkeypatch.setattr("seqdiffrec.models.device.pick_device", {device: gpu}.__getitem__)
     loaded, serving = sdr.load(tmp_path / "run"), Answering()
-    serving.load({"model": 1, "run": str(tmp_path / "run"), "hash": loaded.run.weights_hash()})
-    for model in (loaded.model, serving._models[1].model):
+    serving.load({"model": 1, "run": str(tmp_path / "run"), "hash": loaded.run.weights_hash(), "with_index": False})
+    for model in (loaded.model, serving._models[1][0]):
         assert {one.device for one in (*model.parameters(), *model.buffers())} == {gpu}
 
 
